@@ -1,0 +1,422 @@
+"""What two or more of the scripts share: settings, images, labels, and files that survive a crash.
+
+Nothing in here knows the network or needs torch, so the scripts that only move files start fast.
+"""
+
+import ast
+import contextlib
+import csv
+import hashlib
+import io
+import os
+import re
+import sys
+import tokenize
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TextIO
+from urllib.parse import quote, unquote
+
+import cv2
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+DATA = Path(__file__).resolve().parent / "data"  # everything that the scripts produce
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp")
+MAX_PIXELS = 4_000_000  # a captcha has 10 000; decoding a huge image would only fill the memory
+MAX_BYTES = 16_000_000  # of one image file
+LITTER = ("thumbs.db", "desktop.ini")  # what file managers leave in folders, beside dot files
+
+INDEX_COLUMNS = ["image", "source", "url", "time", "answer"]  # data/download/index.csv
+LABEL_COLUMNS = ["image", "label", "state", "how", "seconds", "time"]  # data/labels.csv
+MAX_TORN = 4096  # bytes; a row that was cut off while it was written is shorter
+
+
+# ---------------------------------------------------------------- settings and errors
+
+
+def settings(
+    script: dict[str, Any], arguments: Sequence[str], plain: str | None = None
+) -> list[str]:
+    """Set a script's UPPER_CASE constants from ``NAME=value`` arguments, for this run only.
+
+    ``script`` is the script's ``globals()``. A value is read as a Python literal, else taken as
+    text, and must be of the constant's kind (its annotation, or the type of its default).
+    ``plain`` says what arguments without ``NAME=`` are, where the script takes any; they are
+    returned. ``--help`` prints the docstring and the constants, and ends the program.
+
+    Raises ValueError for an unknown name, a wrong kind, or a plain argument that is not taken.
+    """
+    comments = constant_comments(Path(script["__file__"]))
+    if "--help" in arguments or "-h" in arguments:
+        print(script["__doc__"].strip() + "\n\nConstants, each also settable as NAME=value:")
+        for name, comment in comments.items():
+            value = script[name]
+            shown = str(value) if isinstance(value, Path) else repr(value)
+            print(f"  {name} = {shown}\n      {comment}")
+        sys.exit()
+
+    others = []
+    for argument in arguments:
+        name, equals, text = argument.partition("=")
+        if not equals or not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+            if plain is None:
+                raise ValueError(f"{argument!r} is not of the form NAME=value; --help lists them.")
+            others.append(argument)
+        elif name not in comments:
+            raise ValueError(f"there is no constant {name}; there are {', '.join(comments)}.")
+        else:
+            default = script[name]
+            kind = Path if isinstance(default, Path) else type(default)
+            kind = script.get("__annotations__", {}).get(name, kind)
+            script[name] = parse_value(name, text, kind)
+    return others
+
+
+def parse_value(name: str, text: str, kind: Any) -> Any:  # noqa: ANN401 (any literal)
+    """Return ``text`` as a value of ``kind``, a type or a union such as ``int | None``."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        value = text
+    kinds = getattr(kind, "__args__", (kind,))  # the members of a union
+    if type(value) in kinds:  # type(), not isinstance(): True must not pass for a number
+        return value
+    if float in kinds and type(value) is int:
+        return float(value)
+    if list in kinds and type(value) is tuple:
+        return list(value)
+    if Path in kinds and text:
+        return Path(text).expanduser()
+    if str in kinds:
+        return text
+    words = " or ".join("None" if k is type(None) else k.__name__ for k in kinds)
+    raise ValueError(f"{name}={text}: the value must be of the kind {words}.")
+
+
+def plain_constants(script: dict[str, Any]) -> dict[str, Any]:
+    """Return a script's constants as values that JSON knows, to be kept with a result."""
+    values = {name: script[name] for name in constant_comments(Path(script["__file__"]))}
+    return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
+
+
+def at_least(name: str, value: float | None, smallest: float) -> None:
+    """Raise ValueError if a constant is below the smallest value it may have; None may be."""
+    if value is not None and not value >= smallest:
+        raise ValueError(f"{name} is {value}; it must be {smallest} or more.")
+
+
+def constant_comments(script: Path) -> dict[str, str]:
+    """Return the comment of each UPPER_CASE constant at the top level of a script, in order.
+
+    A comment stands behind the constant, on the lines right above it, or both.
+    """
+    source = script.read_text(encoding="utf-8")
+    comment_on = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    code_lines = source.splitlines()
+    comments = {}
+    for node in ast.parse(source).body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if not isinstance(target, ast.Name) or not target.id.isupper():
+            continue
+        above, line = [], node.lineno - 1
+        while line in comment_on and code_lines[line - 1].startswith("# "):
+            above.insert(0, comment_on[line])
+            line -= 1
+        behind = comment_on.get(node.end_lineno, "")
+        comments[target.id] = " ".join([*above, behind]).strip()
+    return comments
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call ``main``; a user's mistake ends in one plain sentence and exit status 1."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("\nStopped. What was finished is kept.", file=sys.stderr)
+        sys.exit(130)  # what a shell reports for Ctrl+C
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.strerror and error.filename is not None:
+            message = f"{error.filename}: {error.strerror}"
+        else:
+            message = " ".join(str(error).split())
+        sys.exit(f"{Path(sys.argv[0]).name}: {message}")
+
+
+def note(text: str) -> None:
+    """Print a remark; remarks go to standard error so that results can be piped."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def progress(items: Collection[Any], what: str) -> tqdm:
+    """Go through ``items`` behind a progress bar, which is drawn only on a terminal."""
+    return tqdm(items, what, leave=False, disable=None)
+
+
+# ---------------------------------------------------------------- images
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the image files in ``folder``, by name. Raises ValueError if there are none."""
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}.")
+    found = sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "." and file.is_file()
+    )
+    if not found:
+        raise ValueError(f"there are no images in {folder}.")
+    return found
+
+
+def open_image(data: bytes, name: str) -> Image.Image:
+    """Open an encoded image without decoding its pixels yet; ``name`` is for the error message.
+
+    Raises ValueError if it is not a PNG, JPEG, GIF, WebP or BMP, or is larger than MAX_PIXELS.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "GIF", "WEBP", "BMP"])
+    except Exception as error:  # decoders of damaged data raise a dozen kinds
+        raise ValueError(f"{name} is not an image that can be read.") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(
+            f"{name} has {image.width} x {image.height} pixels, more than a captcha's "
+            f"{MAX_PIXELS // 1_000_000} megapixels."
+        )
+    return image
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """Decode an image of any kind to RGB, (height, width, 3) uint8.
+
+    Transparent parts become white: captchas drawn in black on a transparent ground would be all
+    black otherwise. Of an animation the first frame is taken. Raises ValueError.
+    """
+    image = open_image(data, name)
+    try:
+        if image.mode.startswith("I"):  # 16 bits of grey
+            grey = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
+            return np.repeat(grey[:, :, None], 3, axis=2)
+        rgba = np.asarray(image.convert("RGBA")).astype(np.uint16)  # (H, W, 4)
+    except Exception as error:  # see above: a cut or damaged file
+        raise ValueError(f"{name} is damaged or cut off.") from error
+    alpha = rgba[:, :, 3:]
+    return ((rgba[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def image_extension(data: bytes, name: str) -> str:
+    """Return the file extension that an encoded image should have, such as ``"png"``."""
+    kind = open_image(data, name).format.lower()
+    return {"jpeg": "jpg", "mpo": "jpg"}.get(kind, kind)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read an image file as RGB, (height, width, 3) uint8. Raises ValueError or OSError."""
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path} is larger than {MAX_BYTES // 1_000_000} MB.")
+    return decode_image(path.read_bytes(), str(path))
+
+
+def fit_image(image: np.ndarray, size: tuple[int, int], channels: int) -> np.ndarray:
+    """Scale an RGB image (H, W, 3) into ``size`` = (height, width), keeping its proportions.
+
+    What remains free is filled with the image's median colour, on the right and, in equal parts,
+    above and below: the first character stays on the left, where the network looks for it.
+    Returns uint8 (channels, height, width); one channel is grey.
+    """
+    height, width = size
+    scale = min(height / image.shape[0], width / image.shape[1])
+    new_height = max(1, min(height, round(image.shape[0] * scale)))
+    new_width = max(1, min(width, round(image.shape[1] * scale)))
+    if channels == 1:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None]  # (H, W, 1)
+    ground = np.median(image, axis=(0, 1))
+    # INTER_AREA averages the pixels that fall together, so thin strokes do not vanish.
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(image, (new_width, new_height), interpolation=how)
+    fitted = np.empty((height, width, channels), np.uint8)
+    fitted[:] = ground
+    top = (height - new_height) // 2
+    fitted[top : top + new_height, :new_width] = small.reshape(new_height, new_width, channels)
+    return fitted.transpose(2, 0, 1)  # (C, H, W)
+
+
+# ---------------------------------------------------------------- labels as numbers
+
+
+def make_charset(labels: Sequence[str]) -> str:
+    """Return every character that occurs in the labels, sorted."""
+    return "".join(sorted(set("".join(labels))))
+
+
+def encode_labels(labels: Sequence[str], charset: str, length: int) -> np.ndarray:
+    """Return labels as class numbers, (len(labels), length) int64.
+
+    Class 0 is the blank, which fills the positions past a label's end; character i of the charset
+    is class i + 1. Raises ValueError for a label that is too long or has an unknown character.
+    """
+    number = {character: i for i, character in enumerate(charset, start=1)}
+    encoded = np.zeros((len(labels), length), np.int64)
+    for row, label in zip(encoded, labels, strict=True):
+        if len(label) > length:
+            raise ValueError(f"the label {label!r} is longer than {length} characters.")
+        unknown = [character for character in label if character not in number]
+        if unknown:
+            raise ValueError(f"the label {label!r} has {unknown[0]!r}, not one of {charset!r}.")
+        row[: len(label)] = [number[character] for character in label]
+    return encoded
+
+
+def decode_labels(classes: np.ndarray, charset: str) -> list[str]:
+    """Return the texts of class numbers, (N, length); blanks (class 0) are left out."""
+    return ["".join(charset[c - 1] for c in row if c > 0) for row in classes.tolist()]
+
+
+# ---------------------------------------------------------------- labels in file names
+
+
+def content_hash(data: bytes) -> str:
+    """Return the SHA-256 of a file's content in hex; images are named and split by it."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def split_name(label: str, digest: str, extension: str) -> str:
+    """Return ``<label>_<hash8>.<ext>``, the label percent-encoded where a file system could balk.
+
+    Only ASCII letters, digits, ``_``, ``-`` and ``~`` stand as they are: dots, slashes, control
+    characters and letters that file systems normalise are encoded, so that any label works.
+    """
+    return f"{quote(label, safe='').replace('.', '%2E')}_{digest[:8]}.{extension}"
+
+
+def parse_split_name(name: str) -> tuple[str, str] | None:
+    """Return label and hash8 of a file name made by split_name, or None for any other name."""
+    match = re.fullmatch(r"(.+)_([0-9a-f]{8})\.[a-z]+", name, re.DOTALL)
+    return (unquote(match[1]), match[2]) if match else None
+
+
+def labelled_images(folder: Path) -> list[tuple[Path, str]]:
+    """Return (file, label) for each image in a folder that split_data.py made, by name.
+
+    Raises ValueError for a file that split_data.py did not name; litter is passed over.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}; run split_data.py first.")
+    found = []
+    for file in sorted(folder.iterdir()):
+        if is_litter(file.name):
+            continue
+        parsed = parse_split_name(file.name)
+        if parsed is None:
+            raise ValueError(f"{file} was not made by split_data.py; move it elsewhere.")
+        found.append((file, parsed[0]))
+    return found
+
+
+def is_litter(name: str) -> bool:
+    """Tell whether a file is one that file managers leave behind, such as ``.DS_Store``."""
+    return name.startswith(".") or name.lower() in LITTER
+
+
+# ---------------------------------------------------------------- files that survive a crash
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path`` to write to; on success it replaces ``path``.
+
+    A reader sees the old file or the new one, never half of it, whenever the program is stopped.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def open_table(path: Path, columns: Sequence[str]) -> TextIO:
+    """Open a CSV file to append rows to; a new one gets its header, a torn last row is cut off.
+
+    Raises ValueError if the file has other columns.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        read_table(path, columns)  # refuses a file of another kind before anything is cut
+        os.truncate(path, whole_rows(path))
+    # The byte order mark tells spreadsheets that the text is UTF-8; read_table expects it or not.
+    table = path.open("a", encoding="utf-8", errors="surrogateescape", newline="")
+    if path.stat().st_size == 0:
+        table.write("\ufeff")
+        append_row(table, columns)
+    return table
+
+
+def append_row(table: TextIO, row: Sequence[Any]) -> None:
+    """Append one row to a table and wait until it is on the disk."""
+    csv.writer(table).writerow(row)
+    table.flush()
+    os.fsync(table.fileno())
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Return the whole rows of a CSV file that has these columns first, a torn last row left out.
+
+    Raises ValueError for a file with other columns.
+    """
+    data = path.read_bytes()
+    text = data[: whole_rows(path)].decode("utf-8", errors="surrogateescape")
+    try:
+        rows = list(csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True))
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a table that can be read: {error}.") from error
+    torn_header = not rows and f"\ufeff{','.join(columns)}\r\n".encode().startswith(data)
+    if not torn_header and (not rows or rows[0][: len(columns)] != list(columns)):
+        raise ValueError(f"{path} should begin with the columns {','.join(columns)}.")
+    for number, row in enumerate(rows, start=1):
+        if row and len(row) < len(columns):
+            raise ValueError(f"{path}, row {number}, has too few columns.")
+    return [dict(zip(columns, row, strict=False)) for row in rows[1:] if row]
+
+
+def whole_rows(path: Path) -> int:
+    """Return how many bytes of a CSV file are whole rows: up to the last line end not in quotes.
+
+    Raises ValueError if more than a torn last row would be left out: then a quote never closes.
+    """
+    data = path.read_bytes()
+    end = data.rfind(b"\n") + 1
+    while end and data.count(b'"', 0, end) % 2:
+        end = data.rfind(b"\n", 0, end - 1) + 1
+    if len(data) - end > MAX_TORN:
+        line = data.count(b"\n", 0, end) + 1
+        raise ValueError(
+            f"{path}: mend line {line}, where a quotation mark opens and never closes."
+        )
+    return end
+
+
+def read_labels(path: Path) -> dict[str, dict[str, str]]:
+    """Return the last row of each image in labels.csv: the one that counts.
+
+    Raises ValueError if there is no such file, or another kind of file.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no labels file {path}; run label_helper.py first.")
+    return {row["image"]: row for row in read_table(path, LABEL_COLUMNS)}
+
+
+def now() -> str:
+    """Return the time in UTC, to the second, as it stands in the tables."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
