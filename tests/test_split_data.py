@@ -1,0 +1,193 @@
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from practice import assert_one_sentence, practice_folder, run_script, snapshot
+
+import split_data
+import utils
+
+named = ["LABELS_FILE=None", "LABEL_PATTERN=^([^-]+)-"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return practice_folder(tmp_path_factory.mktemp("split") / "images", 60, "digit")
+
+
+def split(images, *arguments, check=True):
+    return run_script(
+        "split_data.py", f"IMAGE_FOLDER={images}", *named, *arguments, cwd="/", check=check
+    )
+
+
+def sides(folder):
+    """Where each image content lies, with its label."""
+    return {
+        file.read_bytes(): (side, label)
+        for side in ("train", "val", "test")
+        for file, label in utils.labelled_images(folder / side)
+    }
+
+
+def test_every_image_is_copied_once_with_its_label_and_the_source_stays(images, tmp_path):
+    before = snapshot(images)
+    done = split(images, f"SPLIT_FOLDER={tmp_path / 's'}")
+    assert snapshot(images) == before
+    found = sides(tmp_path / "s")
+    expected = {data: name.partition("-")[0] for name, data in before.items()}
+    assert {data: label for data, (_, label) in found.items()} == expected
+    counts = Counter(side for side, _ in found.values())
+    assert f"train {counts['train']}, val {counts['val']}, test {counts['test']}" in done.stdout
+    assert counts["test"] > counts["val"] > 0
+
+
+def test_an_image_keeps_its_side_when_others_are_labelled(images, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    for file in sorted(images.iterdir())[:40]:
+        shutil.copy(file, few / f"x{file.name}")
+    split(few, f"SPLIT_FOLDER={tmp_path / 'a'}", "LABEL_PATTERN=^x(.)-")
+    split(images, f"SPLIT_FOLDER={tmp_path / 'b'}")
+    all_sides = sides(tmp_path / "b")
+    assert all(all_sides[data] == place for data, place in sides(tmp_path / "a").items())
+    split(images, f"SPLIT_FOLDER={tmp_path / 'b'}", "SEED=1")
+    assert sides(tmp_path / "b") != all_sides
+
+
+@given(st.integers(0, 2**64), st.integers(0, 9))
+def test_side_follows_from_hash_and_seed_alone(number, seed):
+    digest = utils.content_hash(str(number).encode())
+    side = split_data.side_of(digest, 0.1, 0.2, seed)
+    assert side == split_data.side_of(digest, 0.1, 0.2, seed)
+    if side == "test":  # taking more for validation takes nothing from the test
+        assert split_data.side_of(digest, 0.3, 0.2, seed) == "test"
+
+
+def test_fractions_are_met():
+    counts = Counter(
+        split_data.side_of(utils.content_hash(b"%d" % i), 0.1, 0.2, 0) for i in range(20_000)
+    )
+    assert abs(counts["test"] / 20_000 - 0.2) < 0.01
+    assert abs(counts["val"] / 20_000 - 0.1) < 0.01
+
+
+def test_labels_file_counts_confirmed_last_rows_only(images, tmp_path):
+    files = sorted(images.iterdir())
+    with utils.open_table(tmp_path / "labels.csv", utils.LABEL_COLUMNS) as table:
+        for file in files:
+            utils.append_row(table, [file.name, "wrong", "confirmed", "typed", 1, utils.now()])
+            utils.append_row(table, [file.name, "L", "confirmed", "typed", 1, utils.now()])
+        for file, state in zip(files, ("skipped", "unreadable", "undone"), strict=False):
+            utils.append_row(table, [file.name, "L", state, "typed", 1, utils.now()])
+    run_script(
+        "split_data.py", f"IMAGE_FOLDER={images}", f"LABELS_FILE={tmp_path / 'labels.csv'}",
+        f"SPLIT_FOLDER={tmp_path / 's'}", cwd=tmp_path,
+    )  # fmt: skip
+    found = sides(tmp_path / "s")
+    assert {label for _, label in found.values()} == {"L"}
+    assert set(found) == {file.read_bytes() for file in files[3:]}
+
+
+def test_one_image_under_two_labels_is_left_out_and_named(images, tmp_path):
+    folder = shutil.copytree(images, tmp_path / "images")
+    first, second = sorted(folder.iterdir())[:2]
+    shutil.copy(first, folder / f"z-{first.name}")
+    shutil.copy(second, folder / second.name.replace("-", "-again-"))
+    done = split(folder, f"SPLIT_FOLDER={tmp_path / 's'}")
+    assert f"z-{first.name}" in done.stderr
+    found = sides(tmp_path / "s")
+    assert first.read_bytes() not in found
+    assert second.read_bytes() in found
+
+
+def test_damaged_images_are_named_and_left_out(images, tmp_path):
+    folder = shutil.copytree(images, tmp_path / "images")
+    (folder / "a-cut.png").write_bytes(next(folder.iterdir()).read_bytes()[:60])
+    (folder / "b-text.png").write_text("hello")
+    Image.new("1", (8000, 5000)).save(folder / "c-large.png")
+    done = split(folder, f"SPLIT_FOLDER={tmp_path / 's'}")
+    assert all(name in done.stderr for name in ("a-cut.png", "b-text.png", "c-large.png"))
+    assert len(sides(tmp_path / "s")) == 60
+
+
+def test_any_size_channels_and_extension_get_through(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        mode, kind = (("RGB", "PNG"), ("RGBA", "PNG"), ("L", "JPEG"))[i % 3]
+        array = rng.integers(0, 256, (20 + i, 50, 4), dtype=np.uint8)
+        Image.fromarray(array).convert(mode).save(folder / f"ab-{i}.PNG", kind)
+    split(folder, f"SPLIT_FOLDER={tmp_path / 's'}")
+    assert len(sides(tmp_path / "s")) == 60
+    assert {f.suffix for f in (tmp_path / "s" / "train").iterdir()} == {".png", ".jpg"}
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "train/mine.png", "train/a_01234567.png", "x/y.png"])
+def test_files_of_the_users_own_stop_the_split(images, tmp_path, name):
+    folder = tmp_path / "s"
+    split(images, f"SPLIT_FOLDER={folder}")
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("mine")
+    before = snapshot(tmp_path)
+    assert_one_sentence(split(images, f"SPLIT_FOLDER={folder}", check=False), Path(name).parts[0])
+    assert snapshot(tmp_path) == before
+
+
+def test_litter_of_file_managers_does_not_stop_the_split(images, tmp_path):
+    folder = tmp_path / "s"
+    split(images, f"SPLIT_FOLDER={folder}")
+    (folder / ".DS_Store").write_text("")
+    (folder / "train" / "Thumbs.db").write_text("")
+    split(images, f"SPLIT_FOLDER={folder}")
+    assert len(sides(folder)) == 60
+
+
+def test_a_run_that_was_stopped_anywhere_is_made_good_by_the_next(images, tmp_path):
+    folder = tmp_path / "s"
+    split(images, f"SPLIT_FOLDER={folder}")
+    whole = snapshot(folder)
+    partial = shutil.copytree(folder, tmp_path / "s.partial")  # stopped while copying
+    next((partial / "train").iterdir()).write_bytes(b"half a fi")
+    split(images, f"SPLIT_FOLDER={folder}")
+    assert snapshot(folder) == whole
+    folder.rename(tmp_path / "s.previous")  # stopped between the two renames
+    split(images, f"SPLIT_FOLDER={folder}")
+    shutil.copytree(folder, tmp_path / "s.previous")  # stopped before the old one was removed
+    split(images, f"SPLIT_FOLDER={folder}")
+    assert snapshot(tmp_path) == {f"s/{name}": data for name, data in whole.items()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["IMAGE_FOLDER=/nowhere"], "/nowhere"),
+        (["LABELS_FILE=/nowhere.csv"], "label_helper.py"),
+        (["LABEL_PATTERN=^(x)y"], "LABEL_PATTERN"),
+        (["LABEL_PATTERN=("], "LABEL_PATTERN"),
+        (["LABEL_PATTERN=abc"], "group"),
+        (["VAL_FRACTION=-0.1"], "VAL_FRACTION"),
+        (["VAL_FRACTION=0.6", "TEST_FRACTION=0.4"], "nothing to train on"),
+        (["VAL_FRACTION=0.001"], "val would stay empty"),
+        (["LABEL_PATTERN=^(.)-0$"], "with 1 labels"),
+    ],
+)
+def test_mistakes_end_in_one_sentence_and_change_nothing(images, tmp_path, arguments, words):
+    done = split(images, f"SPLIT_FOLDER={tmp_path / 's'}", *arguments, check=False)
+    assert_one_sentence(done, words)
+    assert snapshot(tmp_path) == {}
+
+
+def test_a_folder_without_images_or_labels_is_named(images, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert_one_sentence(split(empty, check=False), "no images", str(empty))
+    utils.open_table(tmp_path / "labels.csv", utils.LABEL_COLUMNS).close()
+    done = split(images, f"LABELS_FILE={tmp_path / 'labels.csv'}", check=False)
+    assert_one_sentence(done, "no label", "label_helper.py")
