@@ -1,0 +1,266 @@
+"""The network, its checkpoint, and reading a batch of images with it.
+
+A convolutional trunk turns the image into a small map of features; one head per character position
+then says which character stands there. The head decides how a position finds its character:
+
+``attention``  Every position has a learnt query. It is compared with each place of the feature
+               map, the softmax of the comparison says where to look, and one classifier, shared by
+               all positions, names what is seen there: what an "a" looks like is learnt once, from
+               all positions. (Attention-based OCR without recurrence; Bahdanau et al. 2015 and
+               Wojna et al. 2017, "Attention-based Extraction of Structured Information from Street
+               View Imagery".)
+``flatten``    Every position has a fully connected layer of its own over the whole feature map.
+               Simple, but it learns each character anew for each position.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (the field's name for it)
+
+import utils
+
+HEADS = ("attention", "flatten")
+WIDTHS = (32, 64, 96, 128)  # channels behind each block of the trunk
+FORMAT = "captcha-recognizer 1"  # stands in every checkpoint
+
+
+class ConvBlock(nn.Module):
+    """Convolution, max pooling, batch norm and ReLU; then a convolution around a shortcut."""
+
+    def __init__(self, channels_in: int, channels: int, pool: tuple[int, int]) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1, bias=False)
+        self.pool = nn.MaxPool2d(pool)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, H, W) -> (B, channels, H / pool[0], W / pool[1])."""
+        # Pooling first leaves batch norm and ReLU a quarter of the work.
+        x = F.relu(self.norm1(self.pool(self.conv1(x))))
+        return x + F.relu(self.norm2(self.conv2(x)))
+
+
+class CaptchaNet(nn.Module):
+    """Images (B, channels, height, width) with values 0 to 255 -> logits (B, length, classes).
+
+    Class 0 is the blank past a label's end, class i + 1 is character i of the charset.
+    """
+
+    def __init__(
+        self,
+        charset: str,
+        length: int,
+        size: Sequence[int],
+        channels: int,
+        head: str = "attention",
+    ) -> None:
+        super().__init__()
+        if head not in HEADS:
+            raise ValueError(f"HEAD is {head!r}; it must be one of {', '.join(HEADS)}.")
+        self.charset, self.length, self.size = charset, length, tuple(size)
+        self.channels, self.head = channels, head
+        # Normalisation is part of the network, so whoever loads it cannot forget or change it.
+        self.register_buffer("mean", torch.full((channels, 1, 1), 127.5))
+        self.register_buffer("std", torch.full((channels, 1, 1), 127.5))
+
+        w1, w2, w3, w4 = WIDTHS
+        self.trunk = nn.Sequential(
+            nn.Conv2d(channels, w1, 5, stride=2, padding=2, bias=False),  # (B, w1, H/2, W/2)
+            nn.BatchNorm2d(w1),
+            nn.ReLU(),
+            ConvBlock(w1, w2, (2, 2)),  # (B, w2, H/4, W/4)
+            ConvBlock(w2, w3, (2, 1)),  # (B, w3, H/8, W/4): letters need width more than height
+            ConvBlock(w3, w4, (1, 1)),  # (B, w4, H/8, W/4)
+        )
+        height, width = size[0] // 8, size[1] // 4
+        classes = len(charset) + 1
+        if head == "attention":
+            self.place = nn.Parameter(torch.randn(w4, height, width) * 0.02)
+            self.queries = nn.Parameter(torch.randn(length, w4))
+            self.key = nn.Conv2d(w4, w4, 1)
+            self.dropout = nn.Dropout(0.2)
+            self.classifier = nn.Linear(w4, classes)
+        else:
+            self.squeeze = nn.Conv2d(w4, 32, 1)
+            self.dropout = nn.Dropout(0.2)
+            self.heads = nn.ModuleList(
+                nn.Linear(32 * height * width, classes) for _ in range(length)
+            )
+
+    def set_normalisation(self, images: Tensor) -> None:
+        """Learn the mean and the spread of each channel from images (N, channels, H, W) uint8."""
+        sample = images[:1000].float()
+        self.mean.copy_(sample.mean(dim=(0, 2, 3))[:, None, None])
+        self.std.copy_(sample.std(dim=(0, 2, 3))[:, None, None].clamp(min=1))
+
+    def architecture(self) -> dict[str, Any]:
+        """Return the arguments that build this network anew, as plain values."""
+        return {
+            "charset": self.charset,
+            "length": self.length,
+            "size": list(self.size),
+            "channels": self.channels,
+            "head": self.head,
+        }
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits, (B, length, classes)."""
+        return self.look(images)[0]
+
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the logits and where each position looked, (B, length, h, w), each map sums to 1.
+
+        The flatten head looks everywhere at once and has no maps: None.
+        """
+        x = (images.float() - self.mean) / self.std
+        x = self.trunk(x.contiguous(memory_format=torch.channels_last))  # (B, C, h, w)
+        if self.head == "flatten":
+            x = self.dropout(self.squeeze(x).flatten(1))  # (B, 32 * h * w)
+            return torch.stack([head(x) for head in self.heads], dim=1).float(), None
+
+        height, width = x.shape[2:]
+        keys = self.key(x + self.place).flatten(2)  # (B, C, h * w)
+        scores = self.queries @ keys / math.sqrt(keys.shape[1])  # (B, L, h * w)
+        attention = scores.float().softmax(dim=2)
+        seen = attention.to(x.dtype) @ x.flatten(2).transpose(1, 2)  # (B, L, C)
+        logits = self.classifier(self.dropout(seen)).float()  # (B, L, classes)
+        return logits, attention.unflatten(2, (height, width))
+
+
+class Reading(NamedTuple):
+    """What the network read: the text, and how sure it is of the whole and of each character."""
+
+    text: str
+    confidence: float  # probability of the whole text: the product over all positions
+    characters: list[float]  # probability of each character of the text
+
+
+def best_device() -> torch.device:
+    """Return the fastest device that this machine has."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Compute in bfloat16 where the processor does that natively: about twice as fast."""
+    if device.type == "cuda":
+        able = torch.cuda.is_bf16_supported()
+    else:
+        able = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=able)
+
+
+@torch.no_grad()
+def compute_logits(net: CaptchaNet, images: Tensor, batch_size: int = 256) -> Tensor:
+    """Return the logits of many images, (N, length, classes) float32 on the CPU.
+
+    ``images`` is (N, channels, height, width) uint8. The network's mode is restored.
+    """
+    training, device = net.training, net.mean.device
+    net.eval()
+    with autocast(device):
+        logits = [net(batch.to(device)).cpu() for batch in images.split(batch_size)]
+    net.train(training)
+    return torch.cat(logits)
+
+
+def read_images(net: CaptchaNet, images: Tensor) -> list[Reading]:
+    """Read images that were made ready by prepare(), (N, channels, height, width) uint8."""
+    probabilities, classes = compute_logits(net, images).softmax(dim=2).max(dim=2)  # (N, L) each
+    texts = utils.decode_labels(classes.numpy(), net.charset)
+    return [
+        Reading(text, chances.prod().item(), chances[row > 0].tolist())
+        for text, row, chances in zip(texts, classes, probabilities, strict=True)
+    ]
+
+
+def prepare(net: CaptchaNet, image: np.ndarray) -> Tensor:
+    """Return an RGB image (H, W, 3) as the network takes it, (channels, height, width) uint8."""
+    return torch.from_numpy(utils.fit_image(image, net.size, net.channels))
+
+
+def save_checkpoint(net: CaptchaNet, path: Path, about: dict[str, Any]) -> None:
+    """Write one file from which load_checkpoint rebuilds the network.
+
+    ``about`` holds further plain values, such as the run's constants and its validation figures.
+    """
+    checkpoint = {
+        "format": FORMAT,
+        "architecture": net.architecture(),
+        "about": about,
+        "weights": {name: value.cpu() for name, value in net.state_dict().items()},
+    }
+    with utils.replacing(path) as temporary:
+        torch.save(checkpoint, temporary)
+
+
+def load_checkpoint(path: Path) -> tuple[CaptchaNet, dict[str, Any]]:
+    """Rebuild a network from its checkpoint, on the CPU; returns it and what was said about it.
+
+    Only tensors and plain values are loaded, so a file from elsewhere cannot run code. Raises
+    ValueError if the file is missing, cut off, or no checkpoint of this project.
+    """
+    checkpoint = load_tensors(path)
+    if checkpoint.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a model that train_script.py wrote.")
+    try:
+        net = CaptchaNet(**checkpoint["architecture"])
+        net.load_state_dict(checkpoint["weights"])
+        return net.eval(), checkpoint["about"]
+    except (KeyError, TypeError, RuntimeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged, or of another version of this project.") from error
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """Load a dictionary of tensors and plain values that torch.save wrote. Raises ValueError."""
+    if not path.is_file():
+        raise ValueError(f"there is no model {path}; run train_script.py first.")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged files
+        raise ValueError(
+            f"{path} is cut off, or not a model that train_script.py wrote."
+        ) from error
+    if not isinstance(loaded, dict):
+        raise ValueError(f"{path} is not a model that train_script.py wrote.")
+    return loaded
+
+
+@torch.no_grad()
+def take_over(net: CaptchaNet, other: CaptchaNet) -> None:
+    """Copy from a trained network every weight that fits, to begin a training with it.
+
+    Image size, colour mode, label length and charset may differ: characters that both know keep
+    their rows of the classifier, positions that both have keep their queries.
+    """
+    own, theirs = net.state_dict(), other.state_dict()
+    shared = [c for c in net.charset if c in other.charset]
+    rows = [0, *(net.charset.index(c) + 1 for c in shared)]  # 0 is the blank
+    their_rows = [0, *(other.charset.index(c) + 1 for c in shared)]
+    for name, value in own.items():
+        if name in ("mean", "std") or name not in theirs:
+            continue
+        given = theirs[name]
+        if name.startswith(("classifier.", "heads.")):
+            if value.shape[1:] == given.shape[1:]:
+                value[rows] = given[their_rows]
+        elif name == "queries":
+            both = min(len(value), len(given))
+            value[:both] = given[:both]
+        elif name == "place":
+            value.copy_(F.interpolate(given[None], value.shape[1:], mode="bilinear")[0])
+        elif name == "trunk.0.weight" and net.channels != other.channels:
+            # A grey image has the same value in all three channels: their weights add up.
+            grey = given.sum(dim=1, keepdim=True)
+            value.copy_(grey.expand_as(value) / net.channels)
+        elif value.shape == given.shape:
+            value.copy_(given)

@@ -1,0 +1,233 @@
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+import augment
+import evaluation
+import model
+import plots
+import utils
+
+
+def small_net(head="attention", charset="abc", length=3, size=(16, 48), channels=1):
+    torch.manual_seed(0)
+    return model.CaptchaNet(charset, length, size, channels, head)
+
+
+def random_images(count, net, seed=0):
+    torch.manual_seed(seed)
+    return torch.randint(0, 256, (count, net.channels, *net.size), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("head", model.HEADS)
+def test_a_tiny_set_is_memorised(head):
+    net = small_net(head)
+    images = random_images(12, net)
+    targets = torch.randint(0, 4, (12, 3))
+    net.set_normalisation(images)
+    optimizer = torch.optim.AdamW(net.parameters(), 0.003)
+    net.train()
+    for _ in range(120):
+        loss = F.cross_entropy(net(images).flatten(0, 1), targets.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (model.compute_logits(net, images).argmax(2) == targets).all()
+
+
+@pytest.mark.parametrize("head", model.HEADS)
+def test_checkpoint_rebuilds_the_same_network(tmp_path, head):
+    net = small_net(head, charset="ab\N{SNOWMAN}", channels=3)
+    images = random_images(9, net)
+    net.set_normalisation(images)
+    net.train()(images)  # moves the batch norm away from its first values
+    model.save_checkpoint(net, tmp_path / "c.pt", {"val": {"image_accuracy": 0.5}})
+    loaded, about = model.load_checkpoint(tmp_path / "c.pt")
+    assert loaded.architecture() == net.architecture()
+    assert about == {"val": {"image_accuracy": 0.5}}
+    assert torch.equal(model.compute_logits(loaded, images), model.compute_logits(net, images))
+
+
+def test_attention_maps_are_shares_of_the_image():
+    net = small_net()
+    logits, maps = net.eval().look(random_images(5, net))
+    assert logits.shape == (5, 3, 4)
+    assert maps.shape == (5, 3, 2, 12)
+    assert torch.allclose(maps.sum(dim=(2, 3)), torch.ones(5, 3), atol=1e-5)
+    assert torch.equal(logits, net(random_images(5, net)))
+
+
+def test_logits_do_not_depend_on_the_batch_and_the_mode_is_restored():
+    net = small_net()
+    images = random_images(7, net)
+    whole = model.compute_logits(net.train(), images)
+    assert net.training
+    parts = model.compute_logits(net.eval(), images, batch_size=2)
+    assert not net.training
+    assert torch.allclose(whole, parts, atol=0.02)  # bfloat16 where the processor has it
+
+
+def test_readings_multiply_the_probabilities_and_leave_blanks_out():
+    net = small_net()
+    images = random_images(6, net)
+    probabilities = model.compute_logits(net, images).softmax(2)
+    for reading, chances in zip(model.read_images(net, images), probabilities, strict=True):
+        best = [max(range(4), key=lambda c, row=row: row[c]) for row in chances]
+        assert reading.text == "".join(" abc"[c] for c in best if c)
+        assert reading.confidence == pytest.approx(np.prod([max(row) for row in chances]))
+        assert len(reading.characters) == len(reading.text)
+
+
+def damage(path, how):
+    data = path.read_bytes()
+    if how == "empty":
+        path.write_bytes(b"")
+    elif how == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    elif how == "text":
+        path.write_text("a poem")
+    elif how == "other":
+        torch.save({"weights": torch.zeros(3)}, path)
+    elif how == "list":
+        torch.save([1, 2], path)
+    elif how == "pickle":
+        path.write_bytes(pickle.dumps({"format": model.FORMAT}))
+    elif how == "zip":
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("a.txt", "hello")
+    else:
+        checkpoint = torch.load(path, weights_only=True)
+        if how == "fewer weights":
+            checkpoint["weights"].popitem()
+        elif how == "wrong charset":
+            checkpoint["architecture"]["charset"] = "abcdef"
+        elif how == "no architecture":
+            del checkpoint["architecture"]
+        torch.save(checkpoint, path)
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["empty", "cut", "text", "other", "list", "pickle", "zip", "fewer weights", "wrong charset",
+     "no architecture"],
+)  # fmt: skip
+def test_damaged_or_foreign_checkpoints_are_refused_by_name(tmp_path, how):
+    path = tmp_path / "captcha.pt"
+    model.save_checkpoint(small_net(), path, {})
+    damage(path, how)
+    with pytest.raises(ValueError, match=r"captcha\.pt"):
+        model.load_checkpoint(path)
+
+
+class Call:
+    """Unpickled, this would create a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_call_hidden_in_a_checkpoint_does_not_run(tmp_path):
+    torch.save({"format": model.FORMAT, "about": Call(tmp_path / "ran")}, tmp_path / "c.pt")
+    with pytest.raises(ValueError, match=r"c\.pt"):
+        model.load_checkpoint(tmp_path / "c.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_take_over_keeps_what_both_networks_know():
+    old = small_net(charset="abc", length=3)
+    new = small_net(charset="bcd", length=4, size=(24, 64), channels=3)
+    fresh = {name: value.clone() for name, value in new.state_dict().items()}
+    model.take_over(new, old)
+    own, theirs = new.state_dict(), old.state_dict()
+    weight, old_weight = own["classifier.weight"], theirs["classifier.weight"]
+    assert torch.equal(weight[:3], old_weight[[0, 2, 3]])  # blank, b, c
+    assert torch.equal(weight[3], fresh["classifier.weight"][3])  # d is new
+    assert torch.equal(own["queries"][:3], theirs["queries"])
+    assert torch.equal(own["queries"][3], fresh["queries"][3])
+    assert torch.equal(own["key.weight"], theirs["key.weight"])
+    grey = random_images(2, old).float()
+    first = F.conv2d(grey, theirs["trunk.0.weight"])
+    assert torch.allclose(
+        F.conv2d(grey.repeat(1, 3, 1, 1), own["trunk.0.weight"]), first, atol=1e-2
+    )
+
+
+def test_take_over_of_an_equal_network_copies_it():
+    old, new = small_net(), small_net()
+    for parameter in old.parameters():
+        torch.nn.init.normal_(parameter)
+    model.take_over(new, old)
+    images = random_images(4, old)
+    assert torch.equal(model.compute_logits(new, images), model.compute_logits(old, images))
+
+
+# ---- augmentation
+
+
+def test_augmentation_of_strength_zero_changes_nothing():
+    images = torch.rand(4, 3, 24, 40) * 255
+    same = augment.warp(images, turn=0, stretch=0, lean=0, shift=0, bend=0)
+    assert torch.allclose(same, images, atol=0.01)
+
+
+def test_augmentation_changes_each_image_differently_and_stays_in_range():
+    images = torch.full((2, 1, 24, 40), 128, dtype=torch.uint8)
+    images[:, :, 8:16, 10:30] = 20
+    changed = augment.augment(images)
+    assert changed.shape == images.shape
+    assert 0 <= changed.min() < changed.max() <= 255
+    assert not torch.allclose(changed[0], changed[1], atol=5)
+    assert images.unique().tolist() == [20, 128]  # the original is left alone
+
+
+def test_a_turn_is_a_turn_also_in_a_wide_image(monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.ones(*size))
+    images = torch.zeros(1, 1, 41, 121)
+    images[0, 0, 20, 20:101] = 255  # a level line, 80 long
+    turned = augment.warp(images, turn=0.1, stretch=0, lean=0, shift=0, bend=0)[0, 0]
+    rows = turned.argmax(dim=0)
+    assert abs((rows[30] - rows[90]).item()) == pytest.approx(60 * np.tan(0.1), abs=1.5)
+
+
+# ---- evaluation
+
+
+def test_scores_agree_with_counting_by_hand():
+    targets = torch.tensor([[1, 2, 0], [2, 0, 0], [1, 1, 1]])
+    read = torch.tensor([[1, 2, 0], [2, 1, 0], [1, 2, 1]])
+    logits = F.one_hot(read, 3).float() * 20
+    side = evaluation.Side(["ab", "b", "aaa"], None, targets)
+    scores = evaluation.score(logits, side)
+    # Positions that the label or the reading has: 2 + 2 + 3; wrong: the extra a, and one b.
+    assert scores.characters == pytest.approx(5 / 7)
+    assert scores.images == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("right", "total", "low", "high"),
+    [(105, 107, 0.9344, 0.9949), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)],
+)
+def test_wilson_interval_has_its_published_values(right, total, low, high):
+    found = evaluation.wilson_interval(right / total, total)
+    assert found == (pytest.approx(low, abs=2e-4), pytest.approx(high, abs=2e-4))
+
+
+def test_labels_without_glyphs_can_be_drawn():
+    assert plots.visible("a\x07b") == "a<7>b"
+    image = np.zeros((1, 8, 20), np.uint8)
+    figure = plots.image_sheet([image], [plots.visible("$\x00_{\N{SNOWMAN}")], ["black"])
+    figure.canvas.draw()
+
+
+def test_prepared_images_fit_the_network():
+    net = small_net()
+    image = np.zeros((30, 300, 3), np.uint8)
+    assert model.prepare(net, image).shape == (1, 16, 48)
+    assert utils.fit_image(image, net.size, 1).shape == (1, 16, 48)
