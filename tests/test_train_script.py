@@ -1,0 +1,227 @@
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from practice import (
+    assert_one_sentence,
+    project,
+    run_here,
+    run_script,
+    snapshot,
+    split_practice,
+)
+
+import model
+import utils
+
+quiet = "SHOW_PLOTS=False"
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    """400 practice digits, split."""
+    return split_practice(tmp_path_factory.mktemp("digits"), 400, "digit")
+
+
+@pytest.fixture(scope="module")
+def trained(split, tmp_path_factory):
+    """The model folder of one short training, from another working folder."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = run_script(
+        "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={folder}", "EPOCHS=12", quiet,
+        cwd="/",
+    )  # fmt: skip
+    (folder / "printed.txt").write_text(done.stdout)
+    return folder
+
+
+def train(split, folder, *arguments):
+    return run_here(
+        "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={folder}", quiet, *arguments
+    )
+
+
+def test_digits_are_learnt_and_every_result_is_written(trained, split):
+    metrics = json.loads((trained / "metrics.json").read_text())
+    for side in ("val", "test"):
+        assert metrics[side]["images"] == len(list((split / side).iterdir()))
+        assert metrics[side]["image_accuracy"] > 0.85
+        low, high = metrics[side]["image_accuracy_95"]
+        assert 0 < low <= metrics[side]["image_accuracy"] <= high <= 1
+        assert metrics[side]["character_accuracy"] == metrics[side]["image_accuracy"]  # 1 digit
+    assert metrics["epochs"] == 12
+    assert metrics["train_images"] == len(list((split / "train").iterdir()))
+    assert metrics["constants"]["EPOCHS"] == 12
+    assert metrics["parameters"] > 100_000
+    for name in ("curves", "confusion", "mistakes", "attention"):
+        with Image.open(trained / f"{name}.png") as picture:
+            assert picture.width > 300
+    with open(trained / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 13))
+    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"]) / 2
+    printed = (trained / "printed.txt").read_text()
+    assert f"Test: {100 * metrics['test']['image_accuracy']:.1f} %" in printed
+
+
+def test_checkpoint_is_the_best_epoch_and_reads_what_metrics_say(trained, split):
+    net, about = model.load_checkpoint(trained / "captcha.pt")
+    assert net.charset == "0123456789"
+    assert net.length == 1
+    assert net.channels == 1  # grey digits need no colour
+    files = utils.labelled_images(split / "val")
+    images = torch.stack([model.prepare(net, utils.read_image(file)) for file, _ in files])
+    readings = model.read_images(net, images)
+    share = sum(r.text == label for r, (_, label) in zip(readings, files, strict=True)) / len(files)
+    assert share == about["val"]["image_accuracy"]
+    with open(trained / "history.csv", newline="") as file:
+        assert share == max(float(row["val_images"]) for row in csv.DictReader(file))
+
+
+def test_a_killed_run_resumes_as_if_it_had_never_been_killed(split, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    arguments = [f"SPLIT_FOLDER={split}", "EPOCHS=4", "TRAIN_IMAGES=64", quiet]
+    run_script("train_script.py", f"MODEL_FOLDER={whole}", *arguments, cwd=tmp_path)
+    command = [sys.executable, project / "train_script.py", f"MODEL_FOLDER={killed}", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("    2 "):
+            break
+    process.kill()
+    process.wait()
+    assert not (killed / "captcha.pt").exists()
+    run_script("train_script.py", f"MODEL_FOLDER={killed}", *arguments, "RESUME=True", cwd=tmp_path)
+    weights = [model.load_checkpoint(f / "captcha.pt")[0].state_dict() for f in (whole, killed)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    histories = [
+        list(csv.DictReader((f / "history.csv").read_text().splitlines())) for f in (whole, killed)
+    ]
+    for row in histories[0] + histories[1]:
+        del row["seconds"]
+    assert histories[0] == histories[1]
+    done = train(split, killed, "EPOCHS=4", "TRAIN_IMAGES=64", "RESUME=True")
+    assert_one_sentence(done, "EPOCHS")
+
+
+def test_the_model_before_is_kept_and_runs_are_listed(split, tmp_path):
+    for rate in (0.002, 0.001):
+        done = train(split, tmp_path, "EPOCHS=1", "TRAIN_IMAGES=64", f"LEARNING_RATE={rate}")
+        assert done.returncode == 0, done.stderr
+    _, about = model.load_checkpoint(tmp_path / "previous.pt")
+    assert about["constants"]["LEARNING_RATE"] == 0.002
+    with open(tmp_path / "runs.csv", encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [json.loads(row["constants"])["LEARNING_RATE"] for row in rows] == [0.002, 0.001]
+    assert not any("test" in column for column in rows[0])  # the test folder chooses nothing
+
+
+def test_training_stops_when_validation_no_longer_improves(split, tmp_path):
+    done = train(split, tmp_path, "EPOCHS=30", "PATIENCE=1", "LEARNING_RATE=0.2")
+    assert "stopped" in done.stdout
+    assert len((tmp_path / "history.csv").read_text().splitlines()) < 31
+
+
+def test_flatten_head_learns_digits_too(split, tmp_path):
+    done = train(split, tmp_path, "EPOCHS=10", "HEAD=flatten")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["val"]["image_accuracy"] > 0.7
+    assert not (tmp_path / "attention.png").exists()
+
+
+def test_labels_of_varying_length_in_colour_are_trained(tmp_path):
+    split = split_practice(tmp_path, 60, "noise")
+    done = train(split, tmp_path / "m", "EPOCHS=1")
+    assert done.returncode == 0, done.stderr
+    net, _ = model.load_checkpoint(tmp_path / "m" / "captcha.pt")
+    assert net.length == 6
+    assert net.channels == 3
+
+
+def test_fine_tuning_starts_from_what_was_learnt(trained, split, tmp_path):
+    start = f"START_FROM={trained / 'captcha.pt'}"
+    shares = []
+    for folder, arguments in (("new", []), ("fine", [start])):
+        done = train(split, tmp_path / folder, "EPOCHS=1", "TRAIN_IMAGES=40", *arguments)
+        assert done.returncode == 0, done.stderr
+        metrics = json.loads((tmp_path / folder / "metrics.json").read_text())
+        shares.append(metrics["val"]["character_accuracy"])
+    assert shares[1] > shares[0] + 0.3
+
+
+def test_a_larger_number_of_training_images_holds_the_smaller_one(trained):
+    namespace = __import__("train_script")
+    files = [(Path(f"{i}"), str(i)) for i in range(100)]
+    small, large = (namespace.some_of(files, count, seed=3) for count in (20, 50))
+    assert large[:20] == small
+    assert len(set(large)) == 50
+
+
+def empty_folder(split):
+    for file in (split / "val").iterdir():
+        file.unlink()
+
+
+def one_class(split):
+    for file in (split / "train").iterdir():
+        if not file.name.startswith("7"):
+            file.unlink()
+
+
+def relabel(split, label):
+    file = next((split / "test").iterdir())
+    file.rename(file.with_name(f"{label}_{file.stem[-8:]}.png"))
+
+
+def foreign_file(split):
+    (split / "train" / "notes.txt").write_text("mine")
+
+
+def damaged_image(split):
+    file = next((split / "train").iterdir())
+    file.write_bytes(file.read_bytes()[:50])
+
+
+mistakes = [
+    (shutil.rmtree, [], "split_data.py"),
+    (empty_folder, [], "val"),
+    (one_class, [], "'7'"),
+    (lambda split: relabel(split, "x"), [], "'x'"),
+    (lambda split: relabel(split, "12"), [], "2 characters"),
+    (foreign_file, [], "notes.txt"),
+    (damaged_image, [], "damaged"),
+    (None, ["EPOCHS=-3"], "EPOCHS is -3"),
+    (None, ["EPOCHS=0"], "EPOCHS is 0"),
+    (None, ["BATCH_SIZE=1"], "BATCH_SIZE"),
+    (None, ["LEARNING_RATE=0.0"], "LEARNING_RATE"),
+    (None, ["HEAD=transformer"], "attention, flatten"),
+    (None, ["TRAIN_IMAGES=100000"], "there are only"),
+    (None, ["TRAIN_IMAGES=1"], "TRAIN_IMAGES"),
+    (None, ["START_FROM=/nowhere.pt"], "/nowhere.pt"),
+    (None, ["RESUME=True"], "last.pt"),
+    (None, ["EPOCH=3"], "EPOCHS"),
+]
+
+
+@pytest.mark.parametrize(("damage", "arguments", "words"), mistakes)
+def test_mistakes_end_in_one_sentence_and_change_nothing(split, tmp_path, damage, arguments, words):
+    copy = shutil.copytree(split, tmp_path / "split")
+    if damage:
+        damage(copy)
+    before = snapshot(tmp_path)
+    done = train(copy, tmp_path / "m", *arguments)
+    assert_one_sentence(done, words)
+    assert snapshot(tmp_path) == before
+
+
+def test_resuming_with_other_labels_is_refused(trained, tmp_path):
+    split = split_practice(tmp_path, 60, "simple")
+    before = snapshot(trained)
+    assert_one_sentence(train(split, trained, "RESUME=True"), "last.pt", "START_FROM")
+    assert snapshot(trained) == before

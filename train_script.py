@@ -1,0 +1,403 @@
+"""Train the network on the split folders, judge it on the test folder, draw what it learnt.
+
+    python train_script.py
+    python train_script.py EPOCHS=30 HEAD=flatten MODEL_FOLDER=data/flatten
+
+Reads data/split/, writes data/model/: captcha.pt (the model, best on validation), metrics.json,
+history.csv, runs.csv, curves.png, confusion.png, mistakes.png, attention.png; last.pt lets an
+interrupted run go on: RESUME=True.
+Next: python predict.py
+"""
+
+import csv
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+from torch.optim.lr_scheduler import LambdaLR
+
+import evaluation
+import model
+import plots
+import utils
+from augment import augment
+from evaluation import Side
+from model import CaptchaNet
+
+# ---- edit these ----------------------------------------------------------------------------------
+SPLIT_FOLDER = utils.DATA / "split"  # train/, val/ and test/, made by split_data.py
+MODEL_FOLDER = utils.DATA / "model"  # the model, its figures and its pictures
+EPOCHS: int | None = None  # rounds through the training images; None: enough for their number
+BATCH_SIZE = 64  # images a step
+LEARNING_RATE = 0.002  # the highest; it rises to it in the first steps, then falls to zero
+HEAD = "attention"  # or "flatten": how a position finds its character, see model.py
+START_FROM: Path | None = None  # a captcha.pt whose weights to begin with (fine-tuning)
+RESUME = False  # True: go on where an interrupted run stopped
+PATIENCE = 40  # stop after this many epochs without a better validation
+TRAIN_IMAGES: int | None = None  # train on this many only, to see what labels are worth
+SEED = 0  # another number: other first weights, other order, other augmentation
+SHOW_PLOTS = True  # False: never open a window
+# --------------------------------------------------------------------------------------------------
+
+max_area = 8192  # pixels that the network sees of an image: more takes longer
+last_format = "captcha-recognizer run 1"  # stands in last.pt
+run_columns = ["time", "train_images", "epochs", "seconds", "parameters"]  # of runs.csv
+run_columns += ["val_image_accuracy", "val_character_accuracy", "val_loss", "constants"]
+
+
+def main() -> None:
+    """Train as the constants say."""
+    utils.settings(globals(), sys.argv[1:])
+    for name, value, smallest in (
+        ("EPOCHS", EPOCHS, 1), ("BATCH_SIZE", BATCH_SIZE, 2), ("PATIENCE", PATIENCE, 1),
+        ("TRAIN_IMAGES", TRAIN_IMAGES, 2), ("SEED", SEED, 0),
+    ):  # fmt: skip
+        utils.at_least(name, value, smallest)
+    if not 0 < LEARNING_RATE <= 1:
+        raise ValueError(f"LEARNING_RATE is {LEARNING_RATE}; it must lie between 0 and 1.")
+    plots.use_screen(SHOW_PLOTS)
+    torch.manual_seed(SEED)
+
+    files = {side: utils.labelled_images(SPLIT_FOLDER / side) for side in ("train", "val", "test")}
+    charset, length = learn_labels(files)
+    if TRAIN_IMAGES is not None:
+        files["train"] = some_of(files["train"], TRAIN_IMAGES, SEED)
+    size, channels = learn_shape([file for file, _ in files["train"]])
+    train_side, val_side, test_side = (
+        load_side(files[side], size, channels, charset, length) for side in files
+    )
+
+    net = CaptchaNet(charset, length, size, channels, HEAD)
+    net.set_normalisation(train_side.images)
+    if START_FROM is not None:
+        model.take_over(net, model.load_checkpoint(START_FROM)[0])
+    device = model.best_device()
+    net.to(device, memory_format=torch.channels_last)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    print(
+        f"{len(train_side.labels)} training images, {len(charset)} characters, "
+        f"up to {length} in a label; network: {size[1]} x {size[0]} pixels, "
+        f"{'colour' if channels == 3 else 'grey'}, {parameters / 1e6:.2f} million parameters, "
+        f"on {device.type}"
+    )
+
+    epochs = EPOCHS or enough_epochs(len(train_side.labels), BATCH_SIZE)
+    last_file = MODEL_FOLDER / "last.pt"
+    history = train(
+        net, train_side, val_side, epochs, BATCH_SIZE, LEARNING_RATE, PATIENCE, last_file, RESUME
+    )
+    # From here on the network has the weights of its best epoch.
+
+    val_scores = evaluation.score(model.compute_logits(net, val_side.images), val_side)
+    test_logits = model.compute_logits(net, test_side.images)  # the only look at the test folder
+    test_scores = evaluation.score(test_logits, test_side)
+    figures = {
+        "test": evaluation.describe(test_scores, test_side),
+        "val": evaluation.describe(val_scores, val_side),
+        "train_images": len(train_side.labels),
+        "epochs": len(history),
+        "seconds": round(sum(row["seconds"] for row in history), 1),
+        "parameters": parameters,
+        "device": device.type,
+        "constants": utils.plain_constants(globals()),
+    }
+    keep_model(net, MODEL_FOLDER, figures, history)
+    evaluation.draw_pictures(net, test_side, test_logits, history, MODEL_FOLDER)
+    low, high = figures["test"]["image_accuracy_95"]
+    print(
+        f"Test: {100 * test_scores.images:.1f} % of {len(test_side.labels)} images read right "
+        f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %), "
+        f"{100 * test_scores.characters:.2f} % of their characters"
+    )
+    print(f"The model and its pictures are in {MODEL_FOLDER}")
+    plots.show()
+
+
+# ---- data ----------------------------------------------------------------------------------------
+
+
+def learn_labels(files: dict[str, list[tuple[Path, str]]]) -> tuple[str, int]:
+    """Return the charset and the greatest length of the training labels.
+
+    Raises ValueError if a folder is empty, if there is nothing to tell apart, or if a label of val
+    or test cannot be written with what the training labels have.
+    """
+    for side, found in files.items():
+        if not found:
+            raise ValueError(
+                f"the folder {side} has no images; label more, then run split_data.py."
+            )
+    labels = [label for _, label in files["train"]]
+    if len(set(labels)) == 1:
+        raise ValueError(f"every training label is {labels[0]!r}: there is nothing to tell apart.")
+    charset, length = utils.make_charset(labels), max(map(len, labels))
+    for file, label in files["val"] + files["test"]:
+        unknown = set(label) - set(charset)
+        if unknown:
+            raise ValueError(
+                f"{file} shows {min(unknown)!r}, which no training label has; label more images "
+                "with it and run split_data.py, or take that copy out."
+            )
+        if len(label) > length:
+            raise ValueError(
+                f"{file} has {len(label)} characters, more than any training label; label more "
+                "images of that length and run split_data.py, or take that copy out."
+            )
+    return charset, length
+
+
+def some_of(files: list[tuple[Path, str]], count: int, seed: int) -> list[tuple[Path, str]]:
+    """Return ``count`` of the files, drawn by the seed; a larger count holds the smaller one."""
+    if count > len(files):
+        raise ValueError(f"TRAIN_IMAGES is {count}, but there are only {len(files)}.")
+    order = np.random.default_rng(seed).permutation(len(files))
+    return [files[i] for i in order[:count]]
+
+
+def learn_shape(files: Sequence[Path]) -> tuple[tuple[int, int], int]:
+    """Return (height, width) for the network and its channels: 3 if colour says something, else 1.
+
+    The network sees images at their own size if that is affordable, else shrunk; both sides are
+    multiples of 8, because the trunk halves them up to three times.
+    """
+    sample = [utils.read_image(file) for file in files[:: max(1, len(files) // 500)]]
+    aspect = max(image.shape[1] / image.shape[0] for image in sample)
+    height = min(np.median([image.shape[0] for image in sample]), math.sqrt(max_area / aspect))
+    height = max(16, 8 * round(height / 8))
+    width = max(16, 8 * math.ceil(height * aspect / 8 - 0.25))
+    # A pixel is coloured if its channels differ by more than the compression of a JPEG explains.
+    coloured = [(np.ptp(image.astype(np.int16), axis=2) > 20).mean() for image in sample]
+    return (height, width), 3 if max(coloured) > 0.005 else 1
+
+
+def load_side(
+    files: Sequence[tuple[Path, str]],
+    size: tuple[int, int],
+    channels: int,
+    charset: str,
+    length: int,
+) -> Side:
+    """Read the images of one folder into memory, as the network takes them."""
+    images = np.empty((len(files), channels, *size), np.uint8)
+    for image, (file, _) in zip(images, utils.progress(files, "reading"), strict=True):
+        image[:] = utils.fit_image(utils.read_image(file), size, channels)
+    labels = [label for _, label in files]
+    targets = torch.from_numpy(utils.encode_labels(labels, charset, length))
+    return Side(labels, torch.from_numpy(images), targets)
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+
+def train(
+    net: CaptchaNet,
+    train_side: Side,
+    val_side: Side,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    patience: int,
+    last_file: Path,
+    resume: bool,
+) -> list[dict[str, float]]:
+    """Train ``net`` and leave it with the weights of its best epoch; return a row an epoch.
+
+    The state after every epoch goes to ``last_file``; with ``resume`` the training starts from
+    there, and ends as if it had never been interrupted.
+    """
+    device = net.mean.device
+    steps = len(epoch_batches(len(train_side.labels), batch_size)) * epochs
+    optimizer = torch.optim.AdamW(net.parameters(), learning_rate, weight_decay=0.01)
+    schedule = LambdaLR(optimizer, lambda step: one_cycle(step / steps))
+    history: list[dict[str, float]] = []
+    best = copy_weights(net)
+    if resume:
+        history, best = load_run(last_file, net, optimizer, schedule)
+        if len(history) >= epochs:
+            raise ValueError(f"{last_file} has {len(history)} epochs already; set EPOCHS higher.")
+    elif last_file.exists():
+        utils.note(f"Starting anew; {last_file} of the run before is replaced.")
+    first = len(history) + 1
+    curves = plots.LiveCurves() if plots.on_screen() else None
+
+    print("epoch  train loss  chars %   val loss  chars %  images %   rate     s")
+    for epoch in range(first, epochs + 1):
+        started = time.perf_counter()
+        net.train()
+        loss_sum, right = 0.0, 0
+        batches = epoch_batches(len(train_side.labels), batch_size)
+        for batch in utils.progress(batches, f"epoch {epoch}"):
+            images = augment(train_side.images[batch].to(device))  # (B, C, H, W)
+            targets = train_side.targets[batch].to(device)  # (B, L)
+            with model.autocast(device):
+                logits = net(images)  # (B, L, classes)
+            loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            loss_sum += loss.item()
+            right += (logits.argmax(dim=2) == targets).sum().item()
+        if not math.isfinite(loss_sum):
+            raise ValueError(
+                f"the loss is no number any more in epoch {epoch}: LEARNING_RATE={learning_rate} "
+                "is too high; try a tenth of it."
+            )
+
+        scores = evaluation.score(model.compute_logits(net, val_side.images), val_side)
+        row = {
+            "epoch": epoch,
+            "train_loss": loss_sum / len(batches),
+            "train_characters": right / sum(train_side.targets[b].numel() for b in batches),
+            "val_loss": scores.loss,
+            "val_characters": scores.characters,
+            "val_images": scores.images,
+            "learning_rate": schedule.get_last_lr()[0],
+            "seconds": time.perf_counter() - started,
+        }
+        history.append(row)
+        best_row = best_of(history)
+        if best_row is row:
+            best = copy_weights(net)
+        save_run(last_file, net, optimizer, schedule, history, best)
+        print(
+            f"{epoch:5d}  {row['train_loss']:10.4f}  {100 * row['train_characters']:7.2f} "
+            f"{row['val_loss']:10.4f}  {100 * row['val_characters']:7.2f}  "
+            f"{100 * row['val_images']:8.2f}  {row['learning_rate']:.5f} {row['seconds']:5.1f}"
+            f"{'  *' if best_row is row else ''}",
+            flush=True,
+        )
+        if curves:
+            curves.refresh(history)
+        if epoch - max(best_row["epoch"], first) >= patience:
+            print(f"No better validation for {patience} epochs: stopped.")
+            break
+    net.load_state_dict(best)
+    return history
+
+
+def epoch_batches(count: int, batch_size: int) -> list[Tensor]:
+    """Return the image numbers of an epoch's batches, in random order.
+
+    A small set is gone through several times an epoch, each time augmented differently, so that
+    an epoch is never shorter than about 16 batches. Images that do not fill a batch wait for the
+    next epoch.
+    """
+    rounds = math.ceil(16 * batch_size / count)
+    order = torch.cat([torch.randperm(count) for _ in range(rounds)])
+    return [batch for batch in order.split(batch_size) if len(batch) == batch_size]
+
+
+def enough_epochs(count: int, batch_size: int) -> int:
+    """Return how many epochs train well: some 1500 batches, and every image at least 5 times."""
+    return max(5, round(1500 / len(epoch_batches(count, batch_size))))
+
+
+def one_cycle(progress: float) -> float:
+    """Return the learning rate's factor: it rises in the first tenth, then falls as a cosine.
+
+    Large steps find the way, small ones settle; the gentle start keeps the first, random steps
+    from doing harm. (Smith and Topin 2018, "Super-Convergence".)
+    """
+    if progress < 0.1:
+        return 0.04 + 0.96 * progress / 0.1
+    return 0.5 + 0.5 * math.cos(math.pi * min(1, (progress - 0.1) / 0.9))
+
+
+def best_of(history: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the row of the best epoch: most validation images read right, then the least loss."""
+    return max(history, key=lambda row: (row["val_images"], -row["val_loss"]))
+
+
+def copy_weights(net: CaptchaNet) -> dict[str, Tensor]:
+    """Return a copy of the network's weights that further training leaves alone."""
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def save_run(
+    path: Path,
+    net: CaptchaNet,
+    optimizer: torch.optim.Optimizer,
+    schedule: LambdaLR,
+    history: list[dict[str, float]],
+    best: dict[str, Tensor],
+) -> None:
+    """Write all that a run needs to go on, the random generator included."""
+    state = {
+        "format": last_format,
+        "architecture": net.architecture(),
+        "weights": net.state_dict(),
+        "best": best,
+        "optimizer": optimizer.state_dict(),
+        "schedule": {"last_epoch": schedule.last_epoch},
+        "history": history,
+        "random": torch.get_rng_state(),
+    }
+    with utils.replacing(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_run(
+    path: Path, net: CaptchaNet, optimizer: torch.optim.Optimizer, schedule: LambdaLR
+) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+    """Put a run back where save_run left it; return its history and its best weights."""
+    state = model.load_tensors(path)
+    if state.get("format") != last_format:
+        raise ValueError(f"{path} is not the state of a run.")
+    if state["architecture"] != net.architecture():
+        raise ValueError(
+            f"{path} belongs to other labels, images or another HEAD; start anew without RESUME, "
+            "with START_FROM to keep what was learnt."
+        )
+    net.load_state_dict(state["weights"])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.last_epoch = state["schedule"]["last_epoch"]
+    torch.set_rng_state(state["random"])
+    return state["history"], state["best"]
+
+
+# ---- results -------------------------------------------------------------------------------------
+
+
+def keep_model(
+    net: CaptchaNet, folder: Path, figures: dict, history: Sequence[dict[str, float]]
+) -> None:
+    """Write captcha.pt, metrics.json, history.csv, and a row of runs.csv.
+
+    The model of the run before stays as previous.pt. runs.csv compares runs by validation only:
+    whoever picks a setting by its test figure has made the test part of the training.
+    """
+    file = folder / "captcha.pt"
+    if file.exists():
+        with utils.replacing(folder / "previous.pt") as temporary:
+            shutil.copyfile(file, temporary)
+    about = {"constants": figures["constants"], "val": figures["val"], "time": utils.now()}
+    model.save_checkpoint(net, file, about)
+    with utils.replacing(folder / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    with (
+        utils.replacing(folder / "history.csv") as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as table,
+    ):
+        writer = csv.DictWriter(table, history[0])
+        writer.writeheader()
+        writer.writerows(history)
+    val = figures["val"]
+    with utils.open_table(folder / "runs.csv", run_columns) as table:
+        utils.append_row(table, [
+            utils.now(), figures["train_images"], figures["epochs"], figures["seconds"],
+            figures["parameters"], val["image_accuracy"], val["character_accuracy"], val["loss"],
+            json.dumps(figures["constants"]),
+        ])  # fmt: skip
+
+
+if __name__ == "__main__":
+    utils.run(main)
