@@ -1,0 +1,128 @@
+"""Set up everything and run the whole path, or the tests.
+
+    python3 run.py          makes .venv, then runs the five scripts on the built-in practice site
+    python3 run.py test     makes .venv, then runs the tests
+    python3 run.py setup    only makes .venv
+
+Needs Python 3.10 or newer and nothing else; a second run reuses .venv.
+"""
+
+from __future__ import annotations  # so that an old Python gets as far as the message below
+
+import hashlib
+import importlib.util
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+here = Path(__file__).resolve().parent
+venv = here / ".venv"
+python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+# Each step as a person would type it. The labels come from the practice site's answer key here;
+# without LABELLER=answers the second step opens the window.
+steps = [
+    "getData.py COUNT={missing}",
+    "label_helper.py LABELLER=answers",
+    "split_data.py",
+    "train_script.py SHOW_PLOTS=False",
+    "getData.py COUNT={new} SEED=1 DOWNLOAD_FOLDER=data/new",
+    "predict.py SHOW_PLOTS=False data/new",
+]
+
+
+def main() -> None:
+    """Do what the command line asks for."""
+    task = sys.argv[1] if len(sys.argv) > 1 else "run"
+    if task not in ("run", "test", "setup") or len(sys.argv) > 2:
+        sys.exit(__doc__.strip())
+    if sys.version_info < (3, 10):  # noqa: UP036 (the person may well have an older one)
+        sys.exit(f"run.py: Python 3.10 or newer is needed; this is {platform.python_version()}.")
+    missing = missing_part()
+    if missing == "venv":
+        sys.exit(f"run.py: this Python cannot make a virtual environment. {remedy('venv')}")
+    set_up(["requirements.txt"] + (["requirements-dev.txt"] if task == "test" else []))
+    if missing == "tkinter":
+        print(f"The label window needs tkinter. {remedy('tkinter')}", file=sys.stderr)
+    if task == "test":
+        sys.exit(subprocess.call([str(python), "-m", "pytest"], cwd=here))
+    if task == "run":
+        run_path()
+
+
+def missing_part() -> str | None:
+    """Return which part of the standard library this Python was installed without, if any."""
+    if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
+        return "venv"
+    return None if importlib.util.find_spec("tkinter") else "tkinter"
+
+
+def remedy(part: str) -> str:
+    """Return what to install so that Python has ``part``, venv or tkinter."""
+    if os.name == "nt":
+        box = "tcl/tk and IDLE" if part == "tkinter" else "pip"
+        return f"Run the Python installer again, choose Modify and tick {box!r}."
+    if sys.platform == "darwin":
+        formula = "python-tk" if part == "tkinter" else "python"
+        return f"Install it with: brew install {formula}@3.{sys.version_info.minor}"
+    package = "python3-tk" if part == "tkinter" else "python3-venv"
+    return f"Install it with: sudo apt install {package}"
+
+
+def set_up(requirements: list[str]) -> None:
+    """Make .venv and install the requirements, unless that was done for these same files."""
+    for name in requirements:
+        content = (here / name).read_bytes() + platform.python_version().encode()
+        wanted, stamp = hashlib.sha256(content).hexdigest(), venv / f"{name}.installed"
+        if python.exists() and stamp.exists() and stamp.read_text() == wanted:
+            continue
+        print(f"Installing {name} into {venv}; this can take a few minutes", flush=True)
+        check([sys.executable, "-m", "venv", str(venv)])  # keeps what is there already
+        pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        check([*pip, "-r", str(here / name)])
+        stamp.write_text(wanted)
+
+
+def run_path() -> None:
+    """Run the steps one after another, showing each command before it starts."""
+    counts = {
+        "missing": 1200 - images_in(here / "data" / "download"),
+        "new": 10 - images_in(here / "data" / "new"),
+    }
+    for step in steps:
+        command = step.format(**counts)
+        count = command.partition("COUNT=")[2].split(" ")[0]
+        if count and int(count) <= 0:
+            print(f"\n$ python {step.split()[0]}   (not needed: the images are there)", flush=True)
+            continue
+        print(f"\n$ python {command}", flush=True)
+        check([str(python), *shlex.split(command)])
+    data = here / "data"
+    print("\nDone. Look at the pictures:")
+    for picture, what in (
+        (data / "model" / "curves.png", "how the network learnt"),
+        (data / "model" / "mistakes.png", "what it got wrong in the test folder"),
+        (data / "model" / "confusion.png", "which characters it mixes up"),
+        (data / "model" / "attention.png", "where it looked for each character"),
+        (data / "predictions.png", "the ten new captchas, and what it read"),
+    ):
+        print(f"  {picture}   {what}")
+
+
+def images_in(folder: Path) -> int:
+    """Return how many images getData.py has put into a folder."""
+    return len(list(folder.glob("*.png")))
+
+
+def check(command: list[str]) -> None:
+    """Run a command in the project's folder; where it fails, end with its exit status."""
+    status = subprocess.call(command, cwd=here)
+    if status:
+        sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
