@@ -3,12 +3,15 @@
 A convolutional trunk turns the image into a small map of features; one head per character position
 then says which character stands there. The head decides how a position finds its character:
 
-``attention``  Every position has a learnt query. It is compared with each place of the feature
-               map, the softmax of the comparison says where to look, and one classifier, shared by
-               all positions, names what is seen there: what an "a" looks like is learnt once, from
-               all positions. (Attention-based OCR without recurrence; Bahdanau et al. 2015 and
-               Wojna et al. 2017, "Attention-based Extraction of Structured Information from Street
-               View Imagery".)
+``attention``  The network counts. For each column of the map it estimates how much of a character
+               stands there; the running sum from the left is the number of characters so far.
+               Position p attends to the places where the count passes p + 1/2, and one classifier,
+               shared by all positions, names what is seen there. What an "a" looks like is learnt
+               once, from all positions, and so is where one character ends and the next begins;
+               that is why few labels suffice, and why labels may differ in length. (Attention as
+               in Bahdanau et al. 2015, soft, over places, trained by the labels alone; the running
+               sum that makes it go from left to right is in the manner of Graves 2013, "Generating
+               Sequences With Recurrent Neural Networks", section 5.1, without recurrence.)
 ``flatten``    Every position has a fully connected layer of its own over the whole feature map.
                Simple, but it learns each character anew for each position.
 """
@@ -83,9 +86,15 @@ class CaptchaNet(nn.Module):
         height, width = size[0] // 8, size[1] // 4
         classes = len(charset) + 1
         if head == "attention":
-            self.place = nn.Parameter(torch.randn(w4, height, width) * 0.02)
-            self.queries = nn.Parameter(torch.randn(length, w4))
-            self.key = nn.Conv2d(w4, w4, 1)
+            self.density = nn.Conv2d(w4, 1, 1)
+            # At first the characters are taken to be spread evenly: length / width a column.
+            nn.init.normal_(self.density.weight, std=0.01)
+            nn.init.constant_(self.density.bias, math.log(math.expm1(length / width)))
+            self.salience = nn.Conv2d(w4, 1, 1)  # where in its columns a character is best seen
+            self.sharpness = nn.Parameter(torch.tensor(4.0))  # how narrowly a position looks
+            # What a position sees that finds no character: one more place, outside the image.
+            self.nothing = nn.Parameter(torch.zeros(w4))
+            self.nothing_score = nn.Parameter(torch.tensor(-2.0))
             self.dropout = nn.Dropout(0.2)
             self.classifier = nn.Linear(w4, classes)
         else:
@@ -116,9 +125,10 @@ class CaptchaNet(nn.Module):
         return self.look(images)[0]
 
     def look(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the logits and where each position looked, (B, length, h, w), each map sums to 1.
+        """Return the logits and where each position looked, (B, length, h, w).
 
-        The flatten head looks everywhere at once and has no maps: None.
+        A map sums to 1, less what went to "nothing there". The flatten head looks everywhere at
+        once and has no maps: None.
         """
         x = (images.float() - self.mean) / self.std
         x = self.trunk(x.contiguous(memory_format=torch.channels_last))  # (B, C, h, w)
@@ -127,12 +137,20 @@ class CaptchaNet(nn.Module):
             return torch.stack([head(x) for head in self.heads], dim=1).float(), None
 
         height, width = x.shape[2:]
-        keys = self.key(x + self.place).flatten(2)  # (B, C, h * w)
-        scores = self.queries @ keys / math.sqrt(keys.shape[1])  # (B, L, h * w)
-        attention = scores.float().softmax(dim=2)
-        seen = attention.to(x.dtype) @ x.flatten(2).transpose(1, 2)  # (B, L, C)
+        density = F.softplus(self.density(x).float()).mean(dim=(1, 2))  # (B, w), characters
+        count = density.cumsum(dim=1) - density / 2  # (B, w), up to the middle of each column
+        wanted = torch.arange(self.length, device=x.device) + 0.5
+        distance = (count[:, None, :] - wanted[:, None]) ** 2  # (B, L, w)
+        scores = self.salience(x).float() - self.sharpness * distance[:, :, None, :]  # (B, L, h, w)
+
+        nothing_score = self.nothing_score.expand(len(x), self.length, 1)
+        scores = torch.cat([scores.flatten(2), nothing_score], dim=2)  # (B, L, h * w + 1)
+        attention = scores.softmax(dim=2)
+        nothing = self.nothing.to(x.dtype).expand(len(x), 1, -1)
+        places = torch.cat([x.flatten(2).transpose(1, 2), nothing], dim=1)  # (B, h * w + 1, C)
+        seen = attention.to(x.dtype) @ places  # (B, L, C)
         logits = self.classifier(self.dropout(seen)).float()  # (B, L, classes)
-        return logits, attention.unflatten(2, (height, width))
+        return logits, attention[:, :, :-1].unflatten(2, (height, width))
 
 
 class Reading(NamedTuple):
@@ -240,7 +258,7 @@ def take_over(net: CaptchaNet, other: CaptchaNet) -> None:
     """Copy from a trained network every weight that fits, to begin a training with it.
 
     Image size, colour mode, label length and charset may differ: characters that both know keep
-    their rows of the classifier, positions that both have keep their queries.
+    their rows of the classifier.
     """
     own, theirs = net.state_dict(), other.state_dict()
     shared = [c for c in net.charset if c in other.charset]
@@ -253,11 +271,6 @@ def take_over(net: CaptchaNet, other: CaptchaNet) -> None:
         if name.startswith(("classifier.", "heads.")):
             if value.shape[1:] == given.shape[1:]:
                 value[rows] = given[their_rows]
-        elif name == "queries":
-            both = min(len(value), len(given))
-            value[:both] = given[:both]
-        elif name == "place":
-            value.copy_(F.interpolate(given[None], value.shape[1:], mode="bilinear")[0])
         elif name == "trunk.0.weight" and net.channels != other.channels:
             # A grey image has the same value in all three channels: their weights add up.
             grey = given.sum(dim=1, keepdim=True)
