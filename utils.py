@@ -127,7 +127,7 @@ def constant_comments(script: Path) -> dict[str, str]:
         if not isinstance(target, ast.Name) or not target.id.isupper():
             continue
         above, line = [], node.lineno - 1
-        while line in comment_on and code_lines[line - 1].startswith("# "):
+        while code_lines[line - 1].startswith("# ") and "----" not in code_lines[line - 1]:
             above.insert(0, comment_on[line])
             line -= 1
         behind = comment_on.get(node.end_lineno, "")

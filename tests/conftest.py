@@ -1,0 +1,27 @@
+"""What tests of several files share."""
+
+import os
+import shutil
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def _virtual_screen():
+    """The number of an X server without a screen, on which tests may type and click."""
+    if not shutil.which("Xvfb"):
+        message = "Xvfb is missing: apt install xvfb"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    from pyvirtualdisplay import Display
+
+    with Display(size=(1280, 800), manage_global_env=False) as screen:
+        yield screen.new_display_var
+
+
+@pytest.fixture
+def display(_virtual_screen, monkeypatch):
+    """Let the windows of one test open on a virtual screen; it is empty, so they get the keys.
+
+    Also where there is a real screen: a test must not type into what somebody works on.
+    """
+    monkeypatch.setenv("DISPLAY", _virtual_screen)
