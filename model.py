@@ -73,6 +73,8 @@ class CaptchaNet(nn.Module):
         # Normalisation is part of the network, so whoever loads it cannot forget or change it.
         self.register_buffer("mean", torch.full((channels, 1, 1), 127.5))
         self.register_buffer("std", torch.full((channels, 1, 1), 127.5))
+        # By how much to soften the logits so that confidence means what it says, see evaluation.py.
+        self.register_buffer("temperature", torch.ones(()))
 
         w1, w2, w3, w4 = WIDTHS
         self.trunk = nn.Sequential(
@@ -193,7 +195,8 @@ def compute_logits(net: CaptchaNet, images: Tensor, batch_size: int = 256) -> Te
 
 def read_images(net: CaptchaNet, images: Tensor) -> list[Reading]:
     """Read images that were made ready by prepare(), (N, channels, height, width) uint8."""
-    probabilities, classes = compute_logits(net, images).softmax(dim=2).max(dim=2)  # (N, L) each
+    logits = compute_logits(net, images) / net.temperature.cpu()
+    probabilities, classes = logits.softmax(dim=2).max(dim=2)  # (N, L) each
     texts = utils.decode_labels(classes.numpy(), net.charset)
     return [
         Reading(text, chances.prod().item(), chances[row > 0].tolist())
@@ -265,7 +268,7 @@ def take_over(net: CaptchaNet, other: CaptchaNet) -> None:
     rows = [0, *(net.charset.index(c) + 1 for c in shared)]  # 0 is the blank
     their_rows = [0, *(other.charset.index(c) + 1 for c in shared)]
     for name, value in own.items():
-        if name in ("mean", "std") or name not in theirs:
+        if name in ("mean", "std", "temperature") or name not in theirs:
             continue
         given = theirs[name]
         if name.startswith(("classifier.", "heads.")):

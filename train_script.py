@@ -18,18 +18,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torch.optim.lr_scheduler import LambdaLR
 
+import dataset
 import evaluation
 import model
 import plots
 import utils
 from augment import augment
-from evaluation import Side
+from dataset import Side
 from model import CaptchaNet
 
 # ---- edit these ----------------------------------------------------------------------------------
@@ -47,7 +47,6 @@ SEED = 0  # another number: other first weights, other order, other augmentation
 SHOW_PLOTS = True  # False: never open a window
 # --------------------------------------------------------------------------------------------------
 
-max_area = 8192  # pixels that the network sees of an image: more takes longer
 last_format = "captcha-recognizer run 1"  # stands in last.pt
 run_columns = ["time", "train_images", "epochs", "seconds", "parameters"]  # of runs.csv
 run_columns += ["val_image_accuracy", "val_character_accuracy", "val_loss", "constants"]
@@ -67,12 +66,12 @@ def main() -> None:
     torch.manual_seed(SEED)
 
     files = {side: utils.labelled_images(SPLIT_FOLDER / side) for side in ("train", "val", "test")}
-    charset, length = learn_labels(files)
+    charset, length = dataset.learn_labels(files)
     if TRAIN_IMAGES is not None:
-        files["train"] = some_of(files["train"], TRAIN_IMAGES, SEED)
-    size, channels = learn_shape([file for file, _ in files["train"]])
+        files["train"] = dataset.some_of(files["train"], TRAIN_IMAGES, SEED)
+    size, channels = dataset.learn_shape([file for file, _ in files["train"]])
     train_side, val_side, test_side = (
-        load_side(files[side], size, channels, charset, length) for side in files
+        dataset.load_side(files[side], size, channels, charset, length) for side in files
     )
 
     net = CaptchaNet(charset, length, size, channels, HEAD)
@@ -96,12 +95,15 @@ def main() -> None:
     )
     # From here on the network has the weights of its best epoch.
 
-    val_scores = evaluation.score(model.compute_logits(net, val_side.images), val_side)
+    val_logits = model.compute_logits(net, val_side.images)
+    net.temperature.fill_(evaluation.fit_temperature(val_logits, val_side))
     test_logits = model.compute_logits(net, test_side.images)  # the only look at the test folder
-    test_scores = evaluation.score(test_logits, test_side)
+    val_logits, test_logits = (x / net.temperature.cpu() for x in (val_logits, test_logits))
     figures = {
-        "test": evaluation.describe(test_scores, test_side),
-        "val": evaluation.describe(val_scores, val_side),
+        "test": evaluation.describe(test_logits, test_side),
+        "val": evaluation.describe(val_logits, val_side),
+        "temperature": net.temperature.item(),
+        "coverage": evaluation.coverage_table(val_logits, val_side, test_logits, test_side),
         "train_images": len(train_side.labels),
         "epochs": len(history),
         "seconds": round(sum(row["seconds"] for row in history), 1),
@@ -111,87 +113,9 @@ def main() -> None:
     }
     keep_model(net, MODEL_FOLDER, figures, history)
     evaluation.draw_pictures(net, test_side, test_logits, history, MODEL_FOLDER)
-    low, high = figures["test"]["image_accuracy_95"]
-    print(
-        f"Test: {100 * test_scores.images:.1f} % of {len(test_side.labels)} images read right "
-        f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %), "
-        f"{100 * test_scores.characters:.2f} % of their characters"
-    )
+    evaluation.print_figures(figures)
     print(f"The model and its pictures are in {MODEL_FOLDER}")
     plots.show()
-
-
-# ---- data ----------------------------------------------------------------------------------------
-
-
-def learn_labels(files: dict[str, list[tuple[Path, str]]]) -> tuple[str, int]:
-    """Return the charset and the greatest length of the training labels.
-
-    Raises ValueError if a folder is empty, if there is nothing to tell apart, or if a label of val
-    or test cannot be written with what the training labels have.
-    """
-    for side, found in files.items():
-        if not found:
-            raise ValueError(
-                f"the folder {side} has no images; label more, then run split_data.py."
-            )
-    labels = [label for _, label in files["train"]]
-    if len(set(labels)) == 1:
-        raise ValueError(f"every training label is {labels[0]!r}: there is nothing to tell apart.")
-    charset, length = utils.make_charset(labels), max(map(len, labels))
-    for file, label in files["val"] + files["test"]:
-        unknown = set(label) - set(charset)
-        if unknown:
-            raise ValueError(
-                f"{file} shows {min(unknown)!r}, which no training label has; label more images "
-                "with it and run split_data.py, or take that copy out."
-            )
-        if len(label) > length:
-            raise ValueError(
-                f"{file} has {len(label)} characters, more than any training label; label more "
-                "images of that length and run split_data.py, or take that copy out."
-            )
-    return charset, length
-
-
-def some_of(files: list[tuple[Path, str]], count: int, seed: int) -> list[tuple[Path, str]]:
-    """Return ``count`` of the files, drawn by the seed; a larger count holds the smaller one."""
-    if count > len(files):
-        raise ValueError(f"TRAIN_IMAGES is {count}, but there are only {len(files)}.")
-    order = np.random.default_rng(seed).permutation(len(files))
-    return [files[i] for i in order[:count]]
-
-
-def learn_shape(files: Sequence[Path]) -> tuple[tuple[int, int], int]:
-    """Return (height, width) for the network and its channels: 3 if colour says something, else 1.
-
-    The network sees images at their own size if that is affordable, else shrunk; both sides are
-    multiples of 8, because the trunk halves them up to three times.
-    """
-    sample = [utils.read_image(file) for file in files[:: max(1, len(files) // 500)]]
-    aspect = max(image.shape[1] / image.shape[0] for image in sample)
-    height = min(np.median([image.shape[0] for image in sample]), math.sqrt(max_area / aspect))
-    height = max(16, 8 * round(height / 8))
-    width = max(16, 8 * math.ceil(height * aspect / 8 - 0.25))
-    # A pixel is coloured if its channels differ by more than the compression of a JPEG explains.
-    coloured = [(np.ptp(image.astype(np.int16), axis=2) > 20).mean() for image in sample]
-    return (height, width), 3 if max(coloured) > 0.005 else 1
-
-
-def load_side(
-    files: Sequence[tuple[Path, str]],
-    size: tuple[int, int],
-    channels: int,
-    charset: str,
-    length: int,
-) -> Side:
-    """Read the images of one folder into memory, as the network takes them."""
-    images = np.empty((len(files), channels, *size), np.uint8)
-    for image, (file, _) in zip(images, utils.progress(files, "reading"), strict=True):
-        image[:] = utils.fit_image(utils.read_image(file), size, channels)
-    labels = [label for _, label in files]
-    targets = torch.from_numpy(utils.encode_labels(labels, charset, length))
-    return Side(labels, torch.from_numpy(images), targets)
 
 
 # ---- training ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 import augment
+import dataset
 import evaluation
 import model
 import plots
@@ -212,11 +213,47 @@ def test_scores_agree_with_counting_by_hand():
     targets = torch.tensor([[1, 2, 0], [2, 0, 0], [1, 1, 1]])
     read = torch.tensor([[1, 2, 0], [2, 1, 0], [1, 2, 1]])
     logits = F.one_hot(read, 3).float() * 20
-    side = evaluation.Side(["ab", "b", "aaa"], None, targets)
+    side = dataset.Side(["ab", "b", "aaa"], None, targets)
     scores = evaluation.score(logits, side)
     # Positions that the label or the reading has: 2 + 2 + 3; wrong: the extra a, and one b.
     assert scores.characters == pytest.approx(5 / 7)
     assert scores.images == pytest.approx(1 / 3)
+
+
+def noisy_side(count, strength, seed):
+    """Logits that are right on average, but ``strength`` times as sure as they should be."""
+    torch.manual_seed(seed)
+    logits = torch.randn(count, 3, 5) * 4
+    targets = torch.distributions.Categorical(logits=logits).sample()
+    return strength * logits, dataset.Side([""] * count, None, targets)
+
+
+@pytest.mark.parametrize("strength", [0.7, 1.0, 3.0])
+def test_temperature_finds_how_much_too_sure_the_network_is(strength):
+    logits, side = noisy_side(20_000, strength, 0)
+    assert evaluation.fit_temperature(logits, side) == pytest.approx(strength, rel=0.04)
+    logits = logits / strength  # then confidence is what share is right
+    right = (logits.argmax(2) == side.targets).all(1).float()
+    sure = evaluation.confidences_of(logits)
+    for low in (0.2, 0.4, 0.6, 0.8):
+        some = (sure > low) & (sure < low + 0.2)
+        assert right[some].mean().item() == pytest.approx(sure[some].mean().item(), abs=0.03)
+
+
+def test_coverage_thresholds_come_from_validation_and_are_shown_on_the_test():
+    val, test = noisy_side(3000, 1.0, 1), noisy_side(3000, 1.0, 2)
+    rows = evaluation.coverage_table(*val, *test)
+    assert [row["wanted_precision"] for row in rows][0] == 0.95
+    shares = [row["answered"] for row in rows]
+    assert shares == sorted(shares, reverse=True)
+    for row in rows:
+        slow = [
+            right
+            for sure, right in zip(*evaluation.surest_first(*val), strict=True)
+            if sure >= row["min_confidence"]
+        ]
+        assert sum(slow) / len(slow) >= row["wanted_precision"]
+        assert row["precision"] == pytest.approx(row["wanted_precision"], abs=0.02)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from practice import (
     split_practice,
 )
 
+import dataset
 import model
 import utils
 
@@ -155,10 +156,9 @@ def test_fine_tuning_starts_from_what_was_learnt(trained, split, tmp_path):
     assert shares[1] > shares[0] + 0.3
 
 
-def test_a_larger_number_of_training_images_holds_the_smaller_one(trained):
-    namespace = __import__("train_script")
+def test_a_larger_number_of_training_images_holds_the_smaller_one():
     files = [(Path(f"{i}"), str(i)) for i in range(100)]
-    small, large = (namespace.some_of(files, count, seed=3) for count in (20, 50))
+    small, large = (dataset.some_of(files, count, seed=3) for count in (20, 50))
     assert large[:20] == small
     assert len(set(large)) == 50
 

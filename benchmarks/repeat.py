@@ -1,0 +1,73 @@
+"""Split and train several times with different seeds, and print the mean and the spread.
+
+    python benchmarks/repeat.py IMAGE_FOLDER=/my/captchas
+    python benchmarks/repeat.py IMAGE_FOLDER=/my/captchas TRAIN_IMAGES=100 "SETTINGS=HEAD=flatten"
+
+Each seed is another split and another training; the settings are the defaults of train_script.py
+except for what is given here. The test folder chooses nothing.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+project = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(project))
+
+import utils  # noqa: E402
+
+# ---- edit these ----------------------------------------------------------------------------------
+IMAGE_FOLDER = utils.DATA / "download"  # images whose file names are their labels
+LABEL_PATTERN = "(.+)"  # see split_data.py
+TRAIN_IMAGES: int | None = None  # see train_script.py
+SEEDS = 3  # how many times
+SETTINGS = ""  # further NAME=value settings of train_script.py, separated by blanks
+WORK_FOLDER = utils.DATA / "repeat"  # for splits and models
+# --------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Repeat as the constants say."""
+    utils.settings(globals(), sys.argv[1:])
+    images, characters, seconds = [], [], []
+    for seed in range(SEEDS):
+        split, trained = WORK_FOLDER / "split", WORK_FOLDER / f"model{seed}"
+        call(
+            "split_data.py", f"IMAGE_FOLDER={IMAGE_FOLDER}", f"LABEL_PATTERN={LABEL_PATTERN}",
+            "LABELS_FILE=None", f"SPLIT_FOLDER={split}", f"SEED={seed}",
+        )  # fmt: skip
+        call(
+            "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={trained}", f"SEED={seed}",
+            f"TRAIN_IMAGES={TRAIN_IMAGES}", "SHOW_PLOTS=False", *SETTINGS.split(),
+        )  # fmt: skip
+        metrics = json.loads((trained / "metrics.json").read_text())
+        test = metrics["test"]
+        images.append(100 * test["image_accuracy"])
+        characters.append(100 * test["character_accuracy"])
+        seconds.append(metrics["seconds"])
+        print(
+            f"seed {seed}: {images[-1]:.2f} % of {test['images']} images, {characters[-1]:.2f} % "
+            f"of characters; {metrics['train_images']} to train on, {metrics['epochs']} epochs, "
+            f"{seconds[-1]:.0f} s",
+            flush=True,
+        )
+    spread = statistics.stdev(images) if SEEDS > 1 else 0
+    print(
+        f"{IMAGE_FOLDER.name}: mean {statistics.mean(images):.2f} % of images "
+        f"(standard deviation {spread:.2f}), {statistics.mean(characters):.2f} % of characters, "
+        f"{statistics.mean(seconds):.0f} s a training"
+    )
+
+
+def call(script: str, *arguments: str) -> None:
+    """Run a script of the project quietly; end with its message where it fails."""
+    command = [sys.executable, str(project / script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(done.stderr.strip().splitlines()[-1])
+
+
+if __name__ == "__main__":
+    utils.run(main)

@@ -1,0 +1,95 @@
+"""The images of the split folders in memory, and what is learnt from them before any training.
+
+Charset, label length, image size and colour mode are not settings: the labelled images say them.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import utils
+
+max_area = 8192  # pixels that the network sees of an image: more takes longer
+
+
+class Side(NamedTuple):
+    """The images of one split folder, ready for the network."""
+
+    labels: list[str]
+    images: Tensor  # (N, channels, height, width) uint8
+    targets: Tensor  # (N, length) int64, class numbers
+
+
+def learn_labels(files: dict[str, list[tuple[Path, str]]]) -> tuple[str, int]:
+    """Return the charset and the greatest length of the training labels.
+
+    Raises ValueError if a folder is empty, if there is nothing to tell apart, or if a label of val
+    or test cannot be written with what the training labels have.
+    """
+    for side, found in files.items():
+        if not found:
+            raise ValueError(
+                f"the folder {side} has no images; label more, then run split_data.py."
+            )
+    labels = [label for _, label in files["train"]]
+    if len(set(labels)) == 1:
+        raise ValueError(f"every training label is {labels[0]!r}: there is nothing to tell apart.")
+    charset, length = utils.make_charset(labels), max(map(len, labels))
+    for file, label in files["val"] + files["test"]:
+        unknown = set(label) - set(charset)
+        if unknown:
+            raise ValueError(
+                f"{file} shows {min(unknown)!r}, which no training label has; label more images "
+                "with it and run split_data.py, or take that copy out."
+            )
+        if len(label) > length:
+            raise ValueError(
+                f"{file} has {len(label)} characters, more than any training label; label more "
+                "images of that length and run split_data.py, or take that copy out."
+            )
+    return charset, length
+
+
+def some_of(files: list[tuple[Path, str]], count: int, seed: int) -> list[tuple[Path, str]]:
+    """Return ``count`` of the files, drawn by the seed; a larger count holds the smaller one."""
+    if count > len(files):
+        raise ValueError(f"TRAIN_IMAGES is {count}, but there are only {len(files)}.")
+    order = np.random.default_rng(seed).permutation(len(files))
+    return [files[i] for i in order[:count]]
+
+
+def learn_shape(files: Sequence[Path]) -> tuple[tuple[int, int], int]:
+    """Return (height, width) for the network and its channels: 3 if colour says something, else 1.
+
+    The network sees images at their own size if that is affordable, else shrunk; both sides are
+    multiples of 8, because the trunk halves them up to three times.
+    """
+    sample = [utils.read_image(file) for file in files[:: max(1, len(files) // 500)]]
+    aspect = max(image.shape[1] / image.shape[0] for image in sample)
+    height = min(np.median([image.shape[0] for image in sample]), math.sqrt(max_area / aspect))
+    height = max(16, 8 * round(height / 8))
+    width = max(16, 8 * math.ceil(height * aspect / 8 - 0.25))
+    # A pixel is coloured if its channels differ by more than the compression of a JPEG explains.
+    coloured = [(np.ptp(image.astype(np.int16), axis=2) > 20).mean() for image in sample]
+    return (height, width), 3 if max(coloured) > 0.005 else 1
+
+
+def load_side(
+    files: Sequence[tuple[Path, str]],
+    size: tuple[int, int],
+    channels: int,
+    charset: str,
+    length: int,
+) -> Side:
+    """Read the images of one folder into memory, as the network takes them."""
+    images = np.empty((len(files), channels, *size), np.uint8)
+    for image, (file, _) in zip(images, utils.progress(files, "reading"), strict=True):
+        image[:] = utils.fit_image(utils.read_image(file), size, channels)
+    labels = [label for _, label in files]
+    targets = torch.from_numpy(utils.encode_labels(labels, charset, length))
+    return Side(labels, torch.from_numpy(images), targets)
