@@ -10,19 +10,29 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 
-def augment(images: Tensor) -> Tensor:
-    """Return a changed copy of a batch (B, C, H, W) with values 0 to 255, as float32."""
-    images = warp(images.float())
-    return recolour(images)
+def augment(images: Tensor, strength: float = 1.0) -> Tensor:
+    """Return a changed copy of a batch (B, C, H, W) with values 0 to 255, as float32.
+
+    ``strength`` 0 changes nothing, 1 is the usual amount.
+    """
+    images = warp(
+        images.float(),
+        turn=0.08 * strength,
+        stretch=0.12 * strength,
+        lean=0.15 * strength,
+        shift=0.06 * strength,
+        bend=0.025 * strength,
+    )
+    return recolour(images, contrast=0.25 * strength, brightness=25 * strength, noise=12 * strength)
 
 
 def warp(
     images: Tensor,
-    turn: float = 0.08,
-    stretch: float = 0.12,
-    lean: float = 0.15,
-    shift: float = 0.06,
-    bend: float = 0.025,
+    turn: float,
+    stretch: float,
+    lean: float,
+    shift: float,
+    bend: float,
 ) -> Tensor:
     """Turn, stretch, lean and shift each image (affine), and bend it locally (elastic).
 
@@ -58,12 +68,16 @@ def warp(
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def recolour(images: Tensor) -> Tensor:
-    """Change contrast, brightness and noise of each image."""
+def recolour(images: Tensor, contrast: float, brightness: float, noise: float) -> Tensor:
+    """Change contrast and brightness of each image and channel, and add noise.
+
+    ``contrast`` is the largest change as a factor; ``brightness``, the largest shift, and
+    ``noise``, the largest standard deviation, are in grey levels.
+    """
     batch, channels = images.shape[:2]
-    shape = (batch, channels, 1, 1)
-    contrast = 1 + (torch.rand(shape, device=images.device) * 2 - 1) * 0.25
-    brightness = (torch.rand(shape, device=images.device) * 2 - 1) * 25
+    shape, device = (batch, channels, 1, 1), images.device
+    factor = 1 + (torch.rand(shape, device=device) * 2 - 1) * contrast
+    shift = (torch.rand(shape, device=device) * 2 - 1) * brightness
     middle = images.mean(dim=(2, 3), keepdim=True)
-    noise = torch.randn_like(images) * torch.rand(batch, 1, 1, 1, device=images.device) * 12
-    return ((images - middle) * contrast + middle + brightness + noise).clamp(0, 255)
+    grain = torch.randn_like(images) * torch.rand(batch, 1, 1, 1, device=device) * noise
+    return ((images - middle) * factor + middle + shift + grain).clamp(0, 255)

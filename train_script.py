@@ -37,7 +37,7 @@ SPLIT_FOLDER = utils.DATA / "split"  # train/, val/ and test/, made by split_dat
 MODEL_FOLDER = utils.DATA / "model"  # the model, its figures and its pictures
 EPOCHS: int | None = None  # rounds through the training images; None: enough for their number
 BATCH_SIZE = 64  # images a step
-LEARNING_RATE = 0.002  # the highest; it rises to it in the first steps, then falls to zero
+LEARNING_RATE = 0.003  # the highest; it rises to it in the first steps, then falls to zero
 HEAD = "attention"  # or "flatten": how a position finds its character, see model.py
 START_FROM: Path | None = None  # a captcha.pt whose weights to begin with (fine-tuning)
 RESUME = False  # True: go on where an interrupted run stopped
@@ -159,7 +159,9 @@ def train(
         loss_sum, right = 0.0, 0
         batches = epoch_batches(len(train_side.labels), batch_size)
         for batch in utils.progress(batches, f"epoch {epoch}"):
-            images = augment(train_side.images[batch].to(device))  # (B, C, H, W)
+            # Gentle at first: where to look is found sooner on images that are still easy.
+            strength = min(1, schedule.last_epoch / (0.4 * steps))
+            images = augment(train_side.images[batch].to(device), strength)  # (B, C, H, W)
             targets = train_side.targets[batch].to(device)  # (B, L)
             with model.autocast(device):
                 logits = net(images)  # (B, L, classes)
