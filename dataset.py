@@ -14,7 +14,7 @@ from torch import Tensor
 
 import utils
 
-max_area = 8192  # pixels that the network sees of an image: more takes longer
+max_area = 6400  # pixels that the network sees of an image: more takes longer
 
 
 class Side(NamedTuple):

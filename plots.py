@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -49,7 +50,7 @@ class LiveCurves:
     def draw(self, history: Sequence[dict[str, float]]) -> None:
         """Draw the history, one dictionary an epoch, as train_script.py keeps it."""
         epochs = [row["epoch"] for row in history]
-        best = max(history, key=lambda row: (row["val_images"], -row["val_loss"]))["epoch"]
+        best = max(history, key=lambda row: (row["val_images"], row["epoch"]))["epoch"]
         for axes in (self.loss_axes, self.accuracy_axes):
             axes.clear()
             axes.axvline(best, color="0.8", label=f"best epoch, {best:.0f}")
@@ -161,7 +162,8 @@ def attention_sheet(
             place = axes[row, position + 1]
             extent = (0, grey.shape[1], grey.shape[0], 0)
             place.imshow(grey, "gray", extent=extent, vmin=0, vmax=255)
-            light = maps[row, position] / maps[row, position].max()  # (h, w), 0 to 1
+            light = cv2.resize(maps[row, position], grey.shape[::-1], interpolation=cv2.INTER_CUBIC)
+            light = (light / light.max()).clip(0, 1)  # (H, W)
             red = np.zeros_like(light)  # everywhere, but seen only where there is attention
             place.imshow(red, "autumn", alpha=0.8 * light, extent=extent, vmin=0, vmax=1)
             place.set_title(f"{position + 1}: {100 * confidences[row, position]:.0f} %", fontsize=8)

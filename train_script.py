@@ -41,7 +41,7 @@ LEARNING_RATE = 0.003  # the highest; it rises to it in the first steps, then fa
 HEAD = "attention"  # or "flatten": how a position finds its character, see model.py
 START_FROM: Path | None = None  # a captcha.pt whose weights to begin with (fine-tuning)
 RESUME = False  # True: go on where an interrupted run stopped
-PATIENCE = 40  # stop after this many epochs without a better validation
+PATIENCE = 20  # stop after this many epochs without a better validation
 TRAIN_IMAGES: int | None = None  # train on this many only, to see what labels are worth
 SEED = 0  # another number: other first weights, other order, other augmentation
 SHOW_PLOTS = True  # False: never open a window
@@ -203,7 +203,7 @@ def train(
         )
         if curves:
             curves.refresh(history)
-        if epoch - max(best_row["epoch"], first) >= patience:
+        if epoch - max(last_progress(history), first) >= patience:
             print(f"No better validation for {patience} epochs: stopped.")
             break
     net.load_state_dict(best)
@@ -223,8 +223,8 @@ def epoch_batches(count: int, batch_size: int) -> list[Tensor]:
 
 
 def enough_epochs(count: int, batch_size: int) -> int:
-    """Return how many epochs train well: some 1500 batches, and every image at least 5 times."""
-    return max(5, round(1500 / len(epoch_batches(count, batch_size))))
+    """Return how many epochs train well: some 1000 batches, and every image at least 5 times."""
+    return max(5, round(1000 / len(epoch_batches(count, batch_size))))
 
 
 def one_cycle(progress: float) -> float:
@@ -239,8 +239,19 @@ def one_cycle(progress: float) -> float:
 
 
 def best_of(history: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Return the row of the best epoch: most validation images read right, then the least loss."""
-    return max(history, key=lambda row: (row["val_images"], -row["val_loss"]))
+    """Return the row of the best epoch: most validation images read right; of equals, the last.
+
+    Towards the end the learning rate is small and the network settled: where few validation
+    images cannot tell two epochs apart, the later one is the better bet.
+    """
+    return max(history, key=lambda row: (row["val_images"], row["epoch"]))
+
+
+def last_progress(history: Sequence[dict[str, float]]) -> float:
+    """Return the last epoch whose validation was better than all before, in images or in loss."""
+    images = max(history, key=lambda row: row["val_images"])["epoch"]
+    loss = min(history, key=lambda row: row["val_loss"])["epoch"]
+    return max(images, loss)
 
 
 def copy_weights(net: CaptchaNet) -> dict[str, Tensor]:
