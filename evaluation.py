@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 import plots
 import utils
+from augment import augment
 from dataset import Side
 from model import CaptchaNet
 
@@ -164,3 +165,15 @@ def draw_pictures(
             images[shown], maps.cpu().numpy(), [texts[i] for i in shown], confidences[shown].numpy()
         )
         plots.save(sheet, folder / "attention.png")
+
+
+def draw_augmented(side: Side, folder: Path) -> None:
+    """Draw some training images as they are, each beside what augmentation makes of it."""
+    shown = np.linspace(0, len(side.labels) - 1, min(6, len(side.labels))).astype(int)
+    images, titles = [], []
+    for i in shown:
+        changed = augment(side.images[i].repeat(4, 1, 1, 1))  # (4, C, H, W)
+        images += [side.images[i].numpy(), *changed.byte().numpy()]
+        titles += [plots.visible(side.labels[i]), *[""] * 4]
+    colours = ["black"] * len(images)
+    plots.save(plots.image_sheet(images, titles, colours, columns=5), folder / "augmented.png")

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torch.optim.lr_scheduler import LambdaLR
 
+import checkup
 import dataset
 import evaluation
 import model
@@ -88,6 +89,9 @@ def main() -> None:
         f"on {device.type}"
     )
 
+    findings = checkup.before_training(net, train_side, LEARNING_RATE, START_FROM is None)
+    checkup.tell("before training", findings)
+
     epochs = EPOCHS or enough_epochs(len(train_side.labels), BATCH_SIZE)
     last_file = MODEL_FOLDER / "last.pt"
     history = train(
@@ -95,6 +99,8 @@ def main() -> None:
     )
     # From here on the network has the weights of its best epoch.
 
+    train_logits = model.compute_logits(net, train_side.images[:1000])
+    late_findings = checkup.after_training(history, train_logits, train_side, LEARNING_RATE)
     val_logits = model.compute_logits(net, val_side.images)
     net.temperature.fill_(evaluation.fit_temperature(val_logits, val_side))
     test_logits = model.compute_logits(net, test_side.images)  # the only look at the test folder
@@ -109,11 +115,14 @@ def main() -> None:
         "seconds": round(sum(row["seconds"] for row in history), 1),
         "parameters": parameters,
         "device": device.type,
+        "findings": findings + late_findings,
         "constants": utils.plain_constants(globals()),
     }
     keep_model(net, MODEL_FOLDER, figures, history)
     evaluation.draw_pictures(net, test_side, test_logits, history, MODEL_FOLDER)
+    evaluation.draw_augmented(train_side, MODEL_FOLDER)
     evaluation.print_figures(figures)
+    checkup.tell("after training", late_findings)
     print(f"The model and its pictures are in {MODEL_FOLDER}")
     plots.show()
 
