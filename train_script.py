@@ -40,7 +40,7 @@ EPOCHS: int | None = None  # rounds through the training images; None: enough fo
 BATCH_SIZE = 64  # images a step
 LEARNING_RATE = 0.003  # the highest; it rises to it in the first steps, then falls to zero
 HEAD = "attention"  # or "flatten": how a position finds its character, see model.py
-START_FROM: Path | None = None  # a captcha.pt whose weights to begin with (fine-tuning)
+START_FROM: Path | None = None  # a captcha.pt to begin with, or "practice" for the one that ships
 RESUME = False  # True: go on where an interrupted run stopped
 PATIENCE = 20  # stop after this many epochs without a better validation
 TRAIN_IMAGES: int | None = None  # train on this many only, to see what labels are worth
@@ -78,7 +78,9 @@ def main() -> None:
     net = CaptchaNet(charset, length, size, channels, HEAD)
     net.set_normalisation(train_side.images)
     if START_FROM is not None:
-        model.take_over(net, model.load_checkpoint(START_FROM)[0])
+        shipped = utils.DATA / "practice.pt"  # trained by benchmarks/practice_model.py
+        start = shipped if str(START_FROM) == "practice" else START_FROM
+        model.take_over(net, model.load_checkpoint(start)[0])
     device = model.best_device()
     net.to(device, memory_format=torch.channels_last)
     parameters = sum(parameter.numel() for parameter in net.parameters())

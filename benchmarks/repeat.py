@@ -31,34 +31,48 @@ WORK_FOLDER = utils.DATA / "repeat"  # for splits and models
 def main() -> None:
     """Repeat as the constants say."""
     utils.settings(globals(), sys.argv[1:])
-    images, characters, seconds = [], [], []
+    utils.at_least("SEEDS", SEEDS, 1)
+    runs = []
     for seed in range(SEEDS):
-        split, trained = WORK_FOLDER / "split", WORK_FOLDER / f"model{seed}"
-        call(
-            "split_data.py", f"IMAGE_FOLDER={IMAGE_FOLDER}", f"LABEL_PATTERN={LABEL_PATTERN}",
-            "LABELS_FILE=None", f"SPLIT_FOLDER={split}", f"SEED={seed}",
-        )  # fmt: skip
-        call(
-            "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={trained}", f"SEED={seed}",
-            f"TRAIN_IMAGES={TRAIN_IMAGES}", "SHOW_PLOTS=False", *SETTINGS.split(),
-        )  # fmt: skip
-        metrics = json.loads((trained / "metrics.json").read_text())
+        metrics = measure(
+            IMAGE_FOLDER, LABEL_PATTERN, seed, TRAIN_IMAGES, SETTINGS.split(), WORK_FOLDER
+        )
+        runs.append(metrics)
         test = metrics["test"]
-        images.append(100 * test["image_accuracy"])
-        characters.append(100 * test["character_accuracy"])
-        seconds.append(metrics["seconds"])
         print(
-            f"seed {seed}: {images[-1]:.2f} % of {test['images']} images, {characters[-1]:.2f} % "
-            f"of characters; {metrics['train_images']} to train on, {metrics['epochs']} epochs, "
-            f"{seconds[-1]:.0f} s",
+            f"seed {seed}: {100 * test['image_accuracy']:.2f} % of {test['images']} images, "
+            f"{100 * test['character_accuracy']:.2f} % of characters; {metrics['train_images']} "
+            f"to train on, {metrics['epochs']} epochs, {metrics['seconds']:.0f} s",
             flush=True,
         )
-    spread = statistics.stdev(images) if SEEDS > 1 else 0
+    images = [100 * run["test"]["image_accuracy"] for run in runs]
+    characters = [100 * run["test"]["character_accuracy"] for run in runs]
     print(
-        f"{IMAGE_FOLDER.name}: mean {statistics.mean(images):.2f} % of images "
-        f"(standard deviation {spread:.2f}), {statistics.mean(characters):.2f} % of characters, "
-        f"{statistics.mean(seconds):.0f} s a training"
+        f"{IMAGE_FOLDER.name}: mean {statistics.mean(images):.2f} % of images (standard deviation "
+        f"{statistics.stdev(images) if SEEDS > 1 else 0:.2f}), {statistics.mean(characters):.2f} % "
+        f"of characters, {statistics.mean(run['seconds'] for run in runs):.0f} s a training"
     )
+
+
+def measure(
+    image_folder: Path,
+    pattern: str,
+    seed: int,
+    train_images: int | None,
+    settings: list[str],
+    work_folder: Path,
+) -> dict:
+    """Split and train once; return what metrics.json says."""
+    split, trained = work_folder / f"split{seed}", work_folder / f"model{seed}"
+    call(
+        "split_data.py", f"IMAGE_FOLDER={image_folder}", f"LABEL_PATTERN={pattern}",
+        "LABELS_FILE=None", f"SPLIT_FOLDER={split}", f"SEED={seed}",
+    )  # fmt: skip
+    call(
+        "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={trained}", f"SEED={seed}",
+        f"TRAIN_IMAGES={train_images}", "SHOW_PLOTS=False", *settings,
+    )  # fmt: skip
+    return json.loads((trained / "metrics.json").read_text())
 
 
 def call(script: str, *arguments: str) -> None:

@@ -1,0 +1,102 @@
+"""How many labels do I need? Train on more and more labels, and draw what each number brings.
+
+    python benchmarks/learning_curve.py IMAGE_FOLDER=/my/captchas
+
+Writes learning_curve.csv and learning_curve.png into WORK_FOLDER, and prints an estimate of what
+twice the labels would bring.
+"""
+
+import csv
+import statistics
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+from repeat import measure  # noqa: E402
+
+import plots  # noqa: E402
+import utils  # noqa: E402
+
+# ---- edit these ----------------------------------------------------------------------------------
+IMAGE_FOLDER = utils.DATA / "download"  # images whose file names are their labels
+LABEL_PATTERN = "(.+)"  # see split_data.py
+COUNTS = [25, 50, 100, 200, 400]  # how many labels to train on
+SEEDS = 3  # how many times each
+SETTINGS = ""  # further NAME=value settings of train_script.py, separated by blanks
+WORK_FOLDER = utils.DATA / "learning_curve"  # for splits, models and the result
+# --------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Measure and draw as the constants say."""
+    utils.settings(globals(), sys.argv[1:])
+    plots.use_screen(False)
+    shares: dict[int, list[float]] = {}  # test images read right, one for each seed
+    for count in sorted(COUNTS):
+        shares[count] = []
+        for seed in range(SEEDS):
+            metrics = measure(
+                IMAGE_FOLDER, LABEL_PATTERN, seed, count, SETTINGS.split(), WORK_FOLDER
+            )
+            shares[count].append(metrics["test"]["image_accuracy"])
+        print(f"{count:6d} labels: {describe(shares[count])}", flush=True)
+    errors = {count: 1 - statistics.mean(values) for count, values in shares.items()}
+    more = 2 * max(shares)
+    print(
+        f"{more:6d} labels: about {100 * (1 - expected_error(errors, more)):.1f} %, if it goes on so"
+    )
+    write(shares, errors, more)
+
+
+def describe(values: list[float]) -> str:
+    """Return mean, least and greatest of some shares, in per cent."""
+    mean, low, high = (100 * f(values) for f in (statistics.mean, min, max))
+    return f"{mean:.1f} % of images ({low:.1f} to {high:.1f})"
+
+
+def expected_error(errors: dict[int, float], count: int) -> float:
+    """Return the error to expect of ``count`` labels: a power law through those measured.
+
+    Errors of learning machines fall about as a power of the number of examples (Hestness et al.
+    2017, "Deep Learning Scaling is Predictable, Empirically"); where none was left, half an image
+    in a thousand is assumed.
+    """
+    counts = np.log(list(errors))
+    slope, offset = np.polyfit(counts, np.log(np.maximum(list(errors.values()), 0.0005)), 1)
+    return float(min(1, np.exp(offset + slope * np.log(count))))
+
+
+def write(shares: dict[int, list[float]], errors: dict[int, float], more: int) -> None:
+    """Write the table and the picture."""
+    with (
+        utils.replacing(WORK_FOLDER / "learning_curve.csv") as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["labels", "seed", "test_image_accuracy"])
+        writer.writerows((n, seed, v) for n, all_ in shares.items() for seed, v in enumerate(all_))
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for count, values in shares.items():
+        axes.plot(
+            [count] * len(values), [100 * value for value in values], "o", color="C0", alpha=0.5
+        )
+    axes.plot(
+        list(shares), [100 * (1 - error) for error in errors.values()], color="C0", label="mean"
+    )
+    beyond = [max(shares), more]
+    axes.plot(
+        beyond, [100 * (1 - expected_error(errors, n)) for n in beyond], "--", color="C1",
+        label="estimate",
+    )  # fmt: skip
+    axes.set(xscale="log", xlabel="labelled images to train on", ylabel="test images read right, %")
+    axes.set_xticks([*shares, more], [str(count) for count in (*shares, more)])
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    plots.save(figure, WORK_FOLDER / "learning_curve.png")
+
+
+if __name__ == "__main__":
+    utils.run(main)
