@@ -45,9 +45,8 @@ def main() -> None:
         print(f"{count:6d} labels: {describe(shares[count])}", flush=True)
     errors = {count: 1 - statistics.mean(values) for count, values in shares.items()}
     more = 2 * max(shares)
-    print(
-        f"{more:6d} labels: about {100 * (1 - expected_error(errors, more)):.1f} %, if it goes on so"
-    )
+    expected = 1 - expected_error(errors, more)
+    print(f"{more:6d} labels: about {100 * expected:.1f} %, if it goes on like this")
     write(shares, errors, more)
 
 
