@@ -137,6 +137,9 @@ def constant_comments(script: Path) -> dict[str, str]:
 
 def run(main: Callable[[], None]) -> None:
     """Call ``main``; a user's mistake ends in one plain sentence and exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows its code
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
     except KeyboardInterrupt:

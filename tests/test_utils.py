@@ -80,6 +80,11 @@ def test_settings_refuse_in_one_sentence(script, argument, words):
     assert words in done.stderr
 
 
+def test_a_terminal_that_lacks_a_character_gets_its_code(script, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert "\\u2603" in script("\N{SNOWMAN}", plain="'files'").stdout
+
+
 def test_plain_arguments_pass_where_a_script_takes_them(script):
     assert "['a=b.png', 'x']" in script("a=b.png", "x", plain="'files'").stdout
 
