@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 import model
+import runs
 from dataset import Side
 from model import CaptchaNet
 
@@ -142,10 +143,9 @@ def after_training(
     ``train_logits`` are those of training images as they are, (N, length, classes): how well they
     are read without augmentation tells learning by heart from not learning.
     """
-    best = max(history, key=lambda row: (row["val_images"], row["epoch"]))
     targets = train_side.targets[: len(train_logits)]
     known = (train_logits.argmax(dim=2) == targets).all(dim=1).float().mean().item()
-    unknown = best["val_images"]
+    unknown = runs.best_of(history)["val_images"]
     shares = f"{100 * known:.0f} % of the training images and {100 * unknown:.0f} % of validation"
     classes = train_logits.shape[2]
     least, guessing = min(row["train_loss"] for row in history), math.log(classes)

@@ -25,6 +25,13 @@ class Side(NamedTuple):
     targets: Tensor  # (N, length) int64, class numbers
 
 
+def join(sides: Sequence[Side]) -> Side:
+    """Return several sides as one, in their order."""
+    labels = [label for side in sides for label in side.labels]
+    images, targets = (torch.cat([getattr(s, name) for s in sides]) for name in Side._fields[1:])
+    return Side(labels, images, targets)
+
+
 def learn_labels(files: dict[str, list[tuple[Path, str]]]) -> tuple[str, int]:
     """Return the charset and the greatest length of the training labels.
 

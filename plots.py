@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import runs
 import utils
 
 
@@ -50,7 +51,7 @@ class LiveCurves:
     def draw(self, history: Sequence[dict[str, float]]) -> None:
         """Draw the history, one dictionary an epoch, as train_script.py keeps it."""
         epochs = [row["epoch"] for row in history]
-        best = max(history, key=lambda row: (row["val_images"], row["epoch"]))["epoch"]
+        best = runs.best_of(history)["epoch"]
         for axes in (self.loss_axes, self.accuracy_axes):
             axes.clear()
             axes.axvline(best, color="0.8", label=f"best epoch, {best:.0f}")

@@ -9,13 +9,9 @@ interrupted run go on: RESUME=True.
 Next: python predict.py
 """
 
-import csv
-import json
 import math
-import shutil
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,11 +19,13 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torch.optim.lr_scheduler import LambdaLR
 
+import audit
 import checkup
 import dataset
 import evaluation
 import model
 import plots
+import runs
 import utils
 from augment import augment
 from dataset import Side
@@ -45,12 +43,9 @@ RESUME = False  # True: go on where an interrupted run stopped
 PATIENCE = 40  # stop after this many epochs without a better validation
 TRAIN_IMAGES: int | None = None  # train on this many only, to see what labels are worth
 SEED = 0  # another number: other first weights, other order, other augmentation
+AUDIT_FOLDS = 0  # 4: afterwards, list the labels that look wrong; costs 4 more trainings
 SHOW_PLOTS = True  # False: never open a window
 # --------------------------------------------------------------------------------------------------
-
-last_format = "captcha-recognizer run 1"  # stands in last.pt
-run_columns = ["time", "train_images", "epochs", "seconds", "parameters"]  # of runs.csv
-run_columns += ["val_image_accuracy", "val_character_accuracy", "val_loss", "constants"]
 
 
 def main() -> None:
@@ -58,9 +53,11 @@ def main() -> None:
     utils.settings(globals(), sys.argv[1:])
     for name, value, smallest in (
         ("EPOCHS", EPOCHS, 1), ("BATCH_SIZE", BATCH_SIZE, 2), ("PATIENCE", PATIENCE, 1),
-        ("TRAIN_IMAGES", TRAIN_IMAGES, 2), ("SEED", SEED, 0),
+        ("TRAIN_IMAGES", TRAIN_IMAGES, 2), ("SEED", SEED, 0), ("AUDIT_FOLDS", AUDIT_FOLDS, 0),
     ):  # fmt: skip
         utils.at_least(name, value, smallest)
+    if AUDIT_FOLDS == 1:
+        raise ValueError("AUDIT_FOLDS is 1; it must be 2 or more, or 0 for no audit.")
     if not 0 < LEARNING_RATE <= 1:
         raise ValueError(f"LEARNING_RATE is {LEARNING_RATE}; it must lie between 0 and 1.")
     plots.use_screen(SHOW_PLOTS)
@@ -75,20 +72,23 @@ def main() -> None:
         dataset.load_side(files[side], size, channels, charset, length) for side in files
     )
 
-    net = CaptchaNet(charset, length, size, channels, HEAD)
-    net.set_normalisation(train_side.images)
-    if START_FROM is not None:
-        shipped = utils.DATA / "practice.pt"  # trained by benchmarks/practice_model.py
-        start = shipped if str(START_FROM) == "practice" else START_FROM
-        model.take_over(net, model.load_checkpoint(start)[0])
-    device = model.best_device()
-    net.to(device, memory_format=torch.channels_last)
+    def new_net(side: Side) -> CaptchaNet:
+        """Return a network to train on a side."""
+        net = CaptchaNet(charset, length, size, channels, HEAD)
+        net.set_normalisation(side.images)
+        if START_FROM is not None:
+            shipped = utils.DATA / "practice.pt"  # trained by benchmarks/practice_model.py
+            start = shipped if str(START_FROM) == "practice" else START_FROM
+            model.take_over(net, model.load_checkpoint(start)[0])
+        return net.to(model.best_device(), memory_format=torch.channels_last)
+
+    net = new_net(train_side)
     parameters = sum(parameter.numel() for parameter in net.parameters())
     print(
         f"{len(train_side.labels)} training images, {len(charset)} characters, "
         f"up to {length} in a label; network: {size[1]} x {size[0]} pixels, "
         f"{'colour' if channels == 3 else 'grey'}, {parameters / 1e6:.2f} million parameters, "
-        f"on {device.type}"
+        f"on {net.mean.device.type}"
     )
 
     findings = checkup.before_training(net, train_side, LEARNING_RATE, START_FROM is None)
@@ -116,15 +116,30 @@ def main() -> None:
         "epochs": len(history),
         "seconds": round(sum(row["seconds"] for row in history), 1),
         "parameters": parameters,
-        "device": device.type,
+        "device": net.mean.device.type,
         "findings": findings + late_findings,
         "constants": utils.plain_constants(globals()),
     }
-    keep_model(net, MODEL_FOLDER, figures, history)
+    runs.keep_model(net, MODEL_FOLDER, figures, history)
     evaluation.draw_pictures(net, test_side, test_logits, history, MODEL_FOLDER)
     evaluation.draw_augmented(train_side, MODEL_FOLDER)
     evaluation.print_figures(figures)
     checkup.tell("after training", late_findings)
+    if AUDIT_FOLDS:
+        everything = dataset.join([train_side, val_side, test_side])
+        audit_file = MODEL_FOLDER / "audit.pt"
+
+        def learn(side: Side, held_out: Side) -> CaptchaNet:
+            """Return a network that was trained on a side."""
+            net, settings = new_net(side), (epochs, BATCH_SIZE, LEARNING_RATE, PATIENCE)
+            train(net, side, held_out, *settings, audit_file, False)
+            audit_file.unlink()
+            return net
+
+        logits = audit.read_out_of_fold(everything, AUDIT_FOLDS, learn)
+        names = [file for side in files.values() for file, _ in side]
+        differ = audit.write_suspects(logits, everything, charset, names, MODEL_FOLDER)
+        print(f"Audit: {differ} of {len(names)} labels were read differently; see suspects.csv")
     print(f"The model and its pictures are in {MODEL_FOLDER}")
     plots.show()
 
@@ -155,7 +170,7 @@ def train(
     history: list[dict[str, float]] = []
     best = copy_weights(net)
     if resume:
-        history, best = load_run(last_file, net, optimizer, schedule)
+        history, best = runs.load_run(last_file, net, optimizer, schedule)
         if len(history) >= epochs:
             raise ValueError(f"{last_file} has {len(history)} epochs already; set EPOCHS higher.")
     elif last_file.exists():
@@ -201,10 +216,10 @@ def train(
             "seconds": time.perf_counter() - started,
         }
         history.append(row)
-        best_row = best_of(history)
+        best_row = runs.best_of(history)
         if best_row is row:
             best = copy_weights(net)
-        save_run(last_file, net, optimizer, schedule, history, best)
+        runs.save_run(last_file, net, optimizer, schedule, history, best)
         print(
             f"{epoch:5d}  {row['train_loss']:10.4f}  {100 * row['train_characters']:7.2f} "
             f"{row['val_loss']:10.4f}  {100 * row['val_characters']:7.2f}  "
@@ -214,7 +229,7 @@ def train(
         )
         if curves:
             curves.refresh(history)
-        if epoch - max(last_progress(history), first) >= patience:
+        if epoch - max(runs.last_progress(history), first) >= patience:
             print(f"No better validation for {patience} epochs: stopped.")
             break
     net.load_state_dict(best)
@@ -249,102 +264,9 @@ def one_cycle(progress: float) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * min(1, (progress - 0.1) / 0.9))
 
 
-def best_of(history: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Return the row of the best epoch: most validation images read right; of equals, the last.
-
-    Towards the end the learning rate is small and the network settled: where few validation
-    images cannot tell two epochs apart, the later one is the better bet.
-    """
-    return max(history, key=lambda row: (row["val_images"], row["epoch"]))
-
-
-def last_progress(history: Sequence[dict[str, float]]) -> float:
-    """Return the last epoch whose validation was better than all before, in images or in loss."""
-    images = max(history, key=lambda row: row["val_images"])["epoch"]
-    loss = min(history, key=lambda row: row["val_loss"])["epoch"]
-    return max(images, loss)
-
-
 def copy_weights(net: CaptchaNet) -> dict[str, Tensor]:
     """Return a copy of the network's weights that further training leaves alone."""
     return {name: value.clone() for name, value in net.state_dict().items()}
-
-
-def save_run(
-    path: Path,
-    net: CaptchaNet,
-    optimizer: torch.optim.Optimizer,
-    schedule: LambdaLR,
-    history: list[dict[str, float]],
-    best: dict[str, Tensor],
-) -> None:
-    """Write all that a run needs to go on, the random generator included."""
-    state = {
-        "format": last_format,
-        "architecture": net.architecture(),
-        "weights": net.state_dict(),
-        "best": best,
-        "optimizer": optimizer.state_dict(),
-        "schedule": {"last_epoch": schedule.last_epoch},
-        "history": history,
-        "random": torch.get_rng_state(),
-    }
-    with utils.replacing(path) as temporary:
-        torch.save(state, temporary)
-
-
-def load_run(
-    path: Path, net: CaptchaNet, optimizer: torch.optim.Optimizer, schedule: LambdaLR
-) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
-    """Put a run back where save_run left it; return its history and its best weights."""
-    state = model.load_tensors(path)
-    if state.get("format") != last_format:
-        raise ValueError(f"{path} is not the state of a run.")
-    if state["architecture"] != net.architecture():
-        raise ValueError(
-            f"{path} belongs to other labels, images or another HEAD; start anew without RESUME, "
-            "with START_FROM to keep what was learnt."
-        )
-    net.load_state_dict(state["weights"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.last_epoch = state["schedule"]["last_epoch"]
-    torch.set_rng_state(state["random"])
-    return state["history"], state["best"]
-
-
-# ---- results -------------------------------------------------------------------------------------
-
-
-def keep_model(
-    net: CaptchaNet, folder: Path, figures: dict, history: Sequence[dict[str, float]]
-) -> None:
-    """Write captcha.pt, metrics.json, history.csv, and a row of runs.csv.
-
-    The model of the run before stays as previous.pt. runs.csv compares runs by validation only:
-    whoever picks a setting by its test figure has made the test part of the training.
-    """
-    file = folder / "captcha.pt"
-    if file.exists():
-        with utils.replacing(folder / "previous.pt") as temporary:
-            shutil.copyfile(file, temporary)
-    about = {"constants": figures["constants"], "val": figures["val"], "time": utils.now()}
-    model.save_checkpoint(net, file, about)
-    with utils.replacing(folder / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    with (
-        utils.replacing(folder / "history.csv") as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as table,
-    ):
-        writer = csv.DictWriter(table, history[0])
-        writer.writeheader()
-        writer.writerows(history)
-    val = figures["val"]
-    with utils.open_table(folder / "runs.csv", run_columns) as table:
-        utils.append_row(table, [
-            utils.now(), figures["train_images"], figures["epochs"], figures["seconds"],
-            figures["parameters"], val["image_accuracy"], val["character_accuracy"], val["loss"],
-            json.dumps(figures["constants"]),
-        ])  # fmt: skip
 
 
 if __name__ == "__main__":

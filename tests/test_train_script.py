@@ -206,6 +206,7 @@ mistakes = [
     (None, ["START_FROM=/nowhere.pt"], "/nowhere.pt"),
     (None, ["RESUME=True"], "last.pt"),
     (None, ["EPOCH=3"], "EPOCHS"),
+    (None, ["AUDIT_FOLDS=1"], "AUDIT_FOLDS"),
 ]
 
 
@@ -225,3 +226,21 @@ def test_resuming_with_other_labels_is_refused(trained, tmp_path):
     before = snapshot(trained)
     assert_one_sentence(train(split, trained, "RESUME=True"), "last.pt", "START_FROM")
     assert snapshot(trained) == before
+
+
+def test_the_audit_lists_wrong_labels_first(split, tmp_path):
+    copy = shutil.copytree(split, tmp_path / "split")
+    wrong = []
+    for file in sorted((copy / "train").iterdir())[::25]:
+        label = str((int(file.name[0]) + 5) % 10)
+        wrong.append(file.rename(file.with_name(f"{label}{file.name[1:]}")).name)
+    done = train(copy, tmp_path / "m", "EPOCHS=12", "AUDIT_FOLDS=2")
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "m" / "suspects.csv", encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 400
+    first = [row["image"].removeprefix("train/") for row in rows[: 2 * len(wrong)]]
+    assert len(set(first) & set(wrong)) >= 0.8 * len(wrong)
+    suspicion = [float(row["suspicion"]) for row in rows]
+    assert suspicion == sorted(suspicion, reverse=True)
+    assert not (tmp_path / "m" / "audit.pt").exists()

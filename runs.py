@@ -1,0 +1,109 @@
+"""What a training leaves on the disk: its state to resume from, its model, figures and history."""
+
+import csv
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+import model
+import utils
+from model import CaptchaNet
+
+last_format = "captcha-recognizer run 1"  # stands in last.pt
+run_columns = ["time", "train_images", "epochs", "seconds", "parameters"]  # of runs.csv
+run_columns += ["val_image_accuracy", "val_character_accuracy", "val_loss", "constants"]
+
+
+def best_of(history: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the row of the best epoch: most validation images read right; of equals, the last.
+
+    Towards the end the learning rate is small and the network settled: where few validation
+    images cannot tell two epochs apart, the later one is the better bet.
+    """
+    return max(history, key=lambda row: (row["val_images"], row["epoch"]))
+
+
+def last_progress(history: Sequence[dict[str, float]]) -> float:
+    """Return the last epoch whose validation was better than all before, in images or in loss."""
+    images = max(history, key=lambda row: row["val_images"])["epoch"]
+    loss = min(history, key=lambda row: row["val_loss"])["epoch"]
+    return max(images, loss)
+
+
+def save_run(
+    path: Path,
+    net: CaptchaNet,
+    optimizer: torch.optim.Optimizer,
+    schedule: LambdaLR,
+    history: list[dict[str, float]],
+    best: dict[str, Tensor],
+) -> None:
+    """Write all that a run needs to go on, the random generator included."""
+    state = {
+        "format": last_format,
+        "architecture": net.architecture(),
+        "weights": net.state_dict(),
+        "best": best,
+        "optimizer": optimizer.state_dict(),
+        "schedule": {"last_epoch": schedule.last_epoch},
+        "history": history,
+        "random": torch.get_rng_state(),
+    }
+    with utils.replacing(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_run(
+    path: Path, net: CaptchaNet, optimizer: torch.optim.Optimizer, schedule: LambdaLR
+) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+    """Put a run back where save_run left it; return its history and its best weights."""
+    state = model.load_tensors(path)
+    if state.get("format") != last_format:
+        raise ValueError(f"{path} is not the state of a run.")
+    if state["architecture"] != net.architecture():
+        raise ValueError(
+            f"{path} belongs to other labels, images or another HEAD; start anew without RESUME, "
+            "with START_FROM to keep what was learnt."
+        )
+    net.load_state_dict(state["weights"])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.last_epoch = state["schedule"]["last_epoch"]
+    torch.set_rng_state(state["random"])
+    return state["history"], state["best"]
+
+
+def keep_model(
+    net: CaptchaNet, folder: Path, figures: dict, history: Sequence[dict[str, float]]
+) -> None:
+    """Write captcha.pt, metrics.json, history.csv, and a row of runs.csv.
+
+    The model of the run before stays as previous.pt. runs.csv compares runs by validation only:
+    whoever picks a setting by its test figure has made the test part of the training.
+    """
+    file = folder / "captcha.pt"
+    if file.exists():
+        with utils.replacing(folder / "previous.pt") as temporary:
+            shutil.copyfile(file, temporary)
+    about = {"constants": figures["constants"], "val": figures["val"], "time": utils.now()}
+    model.save_checkpoint(net, file, about)
+    with utils.replacing(folder / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    with (
+        utils.replacing(folder / "history.csv") as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as table,
+    ):
+        writer = csv.DictWriter(table, history[0])
+        writer.writeheader()
+        writer.writerows(history)
+    val = figures["val"]
+    with utils.open_table(folder / "runs.csv", run_columns) as table:
+        utils.append_row(table, [
+            utils.now(), figures["train_images"], figures["epochs"], figures["seconds"],
+            figures["parameters"], val["image_accuracy"], val["character_accuracy"], val["loss"],
+            json.dumps(figures["constants"]),
+        ])  # fmt: skip
