@@ -77,7 +77,9 @@ def learn_shape(files: Sequence[Path]) -> tuple[tuple[int, int], int]:
     multiples of 8, because the trunk halves them up to three times.
     """
     sample = [utils.read_image(file) for file in files[:: max(1, len(files) // 500)]]
-    aspect = max(image.shape[1] / image.shape[0] for image in sample)
+    # Nearly the widest: one banner among a thousand captchas must not make all others tiny.
+    aspects = [image.shape[1] / image.shape[0] for image in sample]
+    aspect = float(np.percentile(aspects, 98, method="lower"))
     height = min(np.median([image.shape[0] for image in sample]), math.sqrt(max_area / aspect))
     height = max(16, 8 * round(height / 8))
     width = max(16, 8 * math.ceil(height * aspect / 8 - 0.25))

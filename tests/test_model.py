@@ -4,6 +4,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F  # noqa: N812
 
 import augment
@@ -276,3 +277,19 @@ def test_prepared_images_fit_the_network():
     image = np.zeros((30, 300, 3), np.uint8)
     assert model.prepare(net, image).shape == (1, 16, 48)
     assert utils.fit_image(image, net.size, 1).shape == (1, 16, 48)
+
+
+def test_size_and_colour_follow_from_the_images_and_one_odd_image_changes_little(tmp_path):
+    def write(name, height, width, colour):
+        image = np.full((height, width, 3), 230, np.uint8)
+        image[height // 4 : height // 2, width // 4 : width // 2] = colour
+        Image.fromarray(image).save(tmp_path / name)
+        return tmp_path / name
+
+    files = [write(f"{i}.png", 50, 200, (40, 40, 40)) for i in range(60)]
+    assert dataset.learn_shape(files) == ((40, 160), 1)
+    assert dataset.learn_shape([*files, write("banner.png", 40, 2000, (9, 9, 9))])[0] == (40, 160)
+    assert dataset.learn_shape([*files, write("red.png", 50, 200, (200, 9, 9))])[1] == 3
+    assert dataset.learn_shape([write("digit.png", 28, 28, (9, 9, 9))]) == ((32, 32), 1)
+    large = dataset.learn_shape([write("large.png", 700, 1400, (9, 9, 9))])[0]
+    assert large[0] * large[1] <= 1.1 * dataset.max_area

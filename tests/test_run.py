@@ -1,4 +1,5 @@
 import ast
+import subprocess
 import sys
 
 import pytest
@@ -82,3 +83,11 @@ def test_importing_runs_nothing_and_no_module_imports_a_script(file):
         for alias in ([ast.alias(node.module)] if isinstance(node, ast.ImportFrom) else node.names)
     }
     assert not imported & scripts
+
+
+def test_the_code_passes_the_linter_and_is_formatted():
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, project], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout

@@ -1,0 +1,24 @@
+import numpy as np
+import pytest
+import torch
+
+import model
+import practice_site
+import utils
+
+shipped = utils.DATA / "practice.pt"
+
+
+@pytest.mark.parametrize("form", ["simple", "ripple", "noise"])
+def test_the_shipped_model_reads_the_practice_forms(form):
+    net, about = model.load_checkpoint(shipped)
+    assert form in about["forms"]
+    drawn = [practice_site.draw(form, number, seed=99) for number in range(60)]
+    images = torch.stack([model.prepare(net, np.asarray(image)) for image, _ in drawn])
+    readings = model.read_images(net, images)
+    right = sum(r.text == answer for r, (_, answer) in zip(readings, drawn, strict=True))
+    assert right >= 50
+
+
+def test_the_shipped_model_is_small():
+    assert shipped.stat().st_size < 4_000_000
