@@ -3,6 +3,7 @@
 import contextlib
 import io
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,11 @@ from unittest import mock
 import practice_site
 
 project = Path(__file__).resolve().parent.parent
+
+
+def hear_ctrl_c() -> None:
+    """For Popen's preexec_fn: a program started in the background may ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def practice_folder(folder: Path, count: int, form: str = "simple", seed: int = 0) -> Path:

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from practice import hear_ctrl_c
 
 import getData
 import practice_site
@@ -198,6 +199,7 @@ def test_what_was_fetched_before_a_kill_is_kept_and_the_next_run_goes_on(tmp_pat
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_ctrl_c,
     )
     while len(list(tmp_path.glob("*.png"))) < 20:
         assert process.poll() is None

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
+from practice import hear_ctrl_c
 
 import practice_site
 
@@ -245,6 +246,7 @@ def alone(port):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_ctrl_c,
     )
 
 
