@@ -75,6 +75,10 @@ class LiveCurves:
         self.draw(history)
         plt.pause(0.01)
 
+    def close(self) -> None:
+        """Close the window; the finished curves come with the other pictures."""
+        plt.close(self.figure)
+
 
 def picture(axes: Axes, image: np.ndarray, title: str = "", colour: str = "black") -> None:
     """Draw one image, (channels, H, W) or (H, W, 3) uint8, under a title and without scales."""

@@ -232,6 +232,8 @@ def train(
         if epoch - max(runs.last_progress(history), first) >= patience:
             print(f"No better validation for {patience} epochs: stopped.")
             break
+    if curves:
+        curves.close()
     net.load_state_dict(best)
     return history
 
