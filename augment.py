@@ -45,6 +45,7 @@ def warp(
     aspect = width / height
 
     def uniform(limit: float) -> Tensor:
+        """Return a random number from -limit to limit for each image, (B,)."""
         return (torch.rand(batch, device=images.device) * 2 - 1) * limit
 
     angle, slant = uniform(turn), uniform(lean)
