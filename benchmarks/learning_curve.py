@@ -15,16 +15,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
-from repeat import measure  # noqa: E402
+from folds import measure, read_images  # noqa: E402
 
 import plots  # noqa: E402
 import utils  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
-IMAGE_FOLDER = utils.DATA / "download"  # images whose file names are their labels
+IMAGE_FOLDER = utils.DATA / "download"  # the images
+LABELS_FILE: Path | None = None  # labels.csv; None: the file names are the labels
 LABEL_PATTERN = "(.+)"  # see split_data.py
 COUNTS = [25, 50, 100, 200, 400]  # how many labels to train on
-SEEDS = 3  # how many times each
+FOLDS = 5  # parts; each is the test folder once, for each number of labels
 SETTINGS = ""  # further NAME=value settings of train_script.py, separated by blanks
 WORK_FOLDER = utils.DATA / "learning_curve"  # for splits, models and the result
 # --------------------------------------------------------------------------------------------------
@@ -34,13 +35,13 @@ def main() -> None:
     """Measure and draw as the constants say."""
     utils.settings(globals(), sys.argv[1:])
     plots.use_screen(False)
-    shares: dict[int, list[float]] = {}  # test images read right, one for each seed
+    images = read_images(IMAGE_FOLDER, LABELS_FILE, LABEL_PATTERN)
+    shares: dict[int, list[float]] = {}  # test images read right, one for each fold
     for count in sorted(COUNTS):
         shares[count] = []
-        for seed in range(SEEDS):
-            metrics = measure(
-                IMAGE_FOLDER, LABEL_PATTERN, seed, count, SETTINGS.split(), WORK_FOLDER
-            )
+        for fold in range(FOLDS):
+            settings = SETTINGS.split()
+            metrics = measure(images, fold, FOLDS, count, False, settings, WORK_FOLDER)
             shares[count].append(metrics["test"]["image_accuracy"])
         print(f"{count:6d} labels: {describe(shares[count])}", flush=True)
     errors = {count: 1 - statistics.mean(values) for count, values in shares.items()}
@@ -75,8 +76,8 @@ def write(shares: dict[int, list[float]], errors: dict[int, float], more: int) -
         open(temporary, "w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(["labels", "seed", "test_image_accuracy"])
-        writer.writerows((n, seed, v) for n, all_ in shares.items() for seed, v in enumerate(all_))
+        writer.writerow(["labels", "fold", "test_image_accuracy"])
+        writer.writerows((n, fold, v) for n, all_ in shares.items() for fold, v in enumerate(all_))
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for count, values in shares.items():
         axes.plot(
