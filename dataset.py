@@ -70,13 +70,19 @@ def some_of(files: list[tuple[Path, str]], count: int, seed: int) -> list[tuple[
     return [files[i] for i in order[:count]]
 
 
-def learn_shape(files: Sequence[Path]) -> tuple[tuple[int, int], int]:
-    """Return (height, width) for the network and its channels: 3 if colour says something, else 1.
+def learn_shape(
+    files: Sequence[Path],
+) -> tuple[tuple[float, ...], tuple[int, int], int]:
+    """Return the part of an image that the network sees, at which size, in how many channels.
 
-    The network sees images at their own size if that is affordable, else shrunk; both sides are
-    multiples of 8, because the trunk halves them up to three times.
+    The part is a box as utils.fit_image takes it: where images of one size never differ, nothing
+    is written. It is seen at its own (height, width) if that is affordable, else shrunk; both are
+    multiples of 8, because the trunk halves them up to three times. The channels are 3 if colour
+    says something, else 1.
     """
     sample = [utils.read_image(file) for file in files[:: max(1, len(files) // 500)]]
+    box = differing_box(sample)
+    sample = [utils.crop(image, box) for image in sample]
     # Nearly the widest: one banner among a thousand captchas must not make all others tiny.
     aspects = [image.shape[1] / image.shape[0] for image in sample]
     aspect = float(np.percentile(aspects, 98, method="lower"))
@@ -85,11 +91,63 @@ def learn_shape(files: Sequence[Path]) -> tuple[tuple[int, int], int]:
     width = max(16, 8 * math.ceil(height * aspect / 8 - 0.25))
     # A pixel is coloured if its channels differ by more than the compression of a JPEG explains.
     coloured = [(np.ptp(image.astype(np.int16), axis=2) > 20).mean() for image in sample]
-    return (height, width), 3 if max(coloured) > 0.005 else 1
+    return box, (height, width), 3 if max(coloured) > 0.005 else 1
+
+
+def differing_box(images: Sequence[np.ndarray]) -> tuple[float, ...]:
+    """Return where RGB images (H, W, 3) of one size differ, with a margin, as shares.
+
+    (top, left, bottom, right). An empty half of the image would make the characters smaller, and
+    the network would first look for them there. Images of several sizes are taken as they are.
+    """
+    if len({image.shape for image in images}) > 1:
+        return 0.0, 0.0, 1.0, 1.0
+    stack = np.stack(images)  # (N, H, W, 3)
+    differ = (stack.max(axis=0) - stack.min(axis=0)).max(axis=2) > 64  # (H, W)
+    if not differ.any():
+        return 0.0, 0.0, 1.0, 1.0
+    margin = differ.shape[0] // 2  # a longer word may come
+    box = []
+    for axis in (1, 0):  # rows, then columns
+        used = differ.any(axis=axis).nonzero()[0]
+        count = differ.shape[1 - axis]
+        box.append((max(0, used[0] - margin) / count, min(count, used[-1] + 1 + margin) / count))
+    (top, bottom), (left, right) = box
+    return float(top), float(left), float(bottom), float(right)
+
+
+def load_unlabelled(
+    folder: Path,
+    labelled: Sequence[Path],
+    box: tuple[float, ...],
+    size: tuple[int, int],
+    channels: int,
+) -> Tensor:
+    """Read the images of a folder as the network takes them, (N, channels, height, width) uint8.
+
+    Those that lie in the split folders too are left out, above all those of test, and so are
+    files that cannot be read.
+    """
+    known = {utils.parse_split_name(file.name)[1] for file in labelled}
+    images = []
+    for file in utils.progress(utils.image_files(folder), "reading"):
+        data = file.read_bytes()
+        if utils.content_hash(data)[:8] in known:
+            continue
+        try:
+            image = utils.decode_image(data, str(file))
+        except ValueError as error:
+            utils.note(f"left out: {error}")
+            continue
+        images.append(torch.from_numpy(utils.fit_image(image, size, channels, box)))
+    if not images:
+        raise ValueError(f"{folder} holds no image beside those that are labelled already.")
+    return torch.stack(images)
 
 
 def load_side(
     files: Sequence[tuple[Path, str]],
+    box: tuple[float, ...],
     size: tuple[int, int],
     channels: int,
     charset: str,
@@ -98,7 +156,7 @@ def load_side(
     """Read the images of one folder into memory, as the network takes them."""
     images = np.empty((len(files), channels, *size), np.uint8)
     for image, (file, _) in zip(images, utils.progress(files, "reading"), strict=True):
-        image[:] = utils.fit_image(utils.read_image(file), size, channels)
+        image[:] = utils.fit_image(utils.read_image(file), size, channels, box)
     labels = [label for _, label in files]
     targets = torch.from_numpy(utils.encode_labels(labels, charset, length))
     return Side(labels, torch.from_numpy(images), targets)

@@ -67,6 +67,19 @@ def confidences_of(logits: Tensor) -> Tensor:
     return logits.softmax(dim=2).amax(dim=2).prod(dim=1)
 
 
+def confident_readings(logits: Tensor, images: Tensor, charset: str) -> Side:
+    """Return the images that are read with confidence, with what was read as their labels.
+
+    A network that learns from its own sure readings gets better where it was unsure. (Lee 2013,
+    "Pseudo-Label"; the next network sees them augmented, as in Xie et al. 2020, "Self-training
+    with Noisy Student".)
+    """
+    sure = confidences_of(logits) >= 0.9
+    labels = utils.decode_labels(logits[sure].argmax(dim=2).numpy(), charset)
+    targets = torch.from_numpy(utils.encode_labels(labels, charset, logits.shape[1]))
+    return Side(labels, images[sure], targets)
+
+
 def coverage_table(
     val_logits: Tensor, val_side: Side, test_logits: Tensor, test_side: Side
 ) -> list[dict[str, float]]:
@@ -100,16 +113,40 @@ def surest_first(logits: Tensor, side: Side) -> tuple[Tensor, Tensor]:
     return sure, right[order]
 
 
-def describe(logits: Tensor, side: Side) -> dict[str, object]:
-    """Return the figures of a side as they stand in metrics.json."""
+def describe(logits: Tensor, side: Side, charset: str) -> dict[str, object]:
+    """Return the figures of a side as they stand in metrics.json.
+
+    An empty text among the confusions is a character that was missed or seen where none is.
+    """
     scores = score(logits, side)
+    counts = confusion_counts(logits, side, len(charset) + 1)
+    written = side.targets > 0  # (N, L)
+    right = (logits.argmax(dim=2) == side.targets) & written
+    names = ["", *charset]
+    pairs = [(counts[i, j], i, j) for i, j in zip(*counts.nonzero(), strict=True) if i != j]
     return {
         "images": len(side.labels),
         "character_accuracy": scores.characters,
         "image_accuracy": scores.images,
         "image_accuracy_95": list(wilson_interval(scores.images, len(side.labels))),
         "loss": scores.loss,
+        "positions": (right.sum(dim=0) / written.sum(dim=0).clamp(min=1)).tolist(),
+        "characters": {
+            names[i]: {"images": int(row.sum()), "accuracy": float(row[i] / row.sum())}
+            for i, row in enumerate(counts)
+            if i > 0 and row.any()
+        },
+        "confusions": [
+            {"label": names[i], "read": names[j], "times": int(times)}
+            for times, i, j in sorted(pairs, key=lambda pair: -pair[0])
+        ],
     }
+
+
+def confusion_counts(logits: Tensor, side: Side, classes: int) -> np.ndarray:
+    """Return how often each class (row) was read as each class (column), (classes, classes)."""
+    pairs = side.targets * classes + logits.argmax(dim=2)  # (N, L)
+    return torch.bincount(pairs.flatten(), minlength=classes**2).reshape(classes, classes).numpy()
 
 
 def print_figures(figures: dict) -> None:
@@ -121,6 +158,13 @@ def print_figures(figures: dict) -> None:
         f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %), "
         f"{100 * test['character_accuracy']:.2f} % of their characters"
     )
+    if test["confusions"]:
+        worst = [
+            f"{plots.visible(pair['label']) or 'nothing'} as "
+            f"{plots.visible(pair['read']) or 'nothing'} ({pair['times']})"
+            for pair in test["confusions"][:6]
+        ]
+        print(f"Most often mistaken: {', '.join(worst)}")
     for row in figures["coverage"]:
         if row["wanted_precision"] == 0.995 and row["precision"] is not None:
             print(
@@ -144,8 +188,7 @@ def draw_pictures(
 
     classes = len(net.charset) + 1
     read = logits.argmax(dim=2)  # (N, L)
-    pairs = torch.bincount((side.targets * classes + read).flatten(), minlength=classes**2)
-    counts = pairs.reshape(classes, classes).numpy()  # row: label, column: what was read
+    counts = confusion_counts(logits, side, classes)
     plots.save(plots.confusion_matrix(counts, net.charset), folder / "confusion.png")
 
     images = side.images.numpy()

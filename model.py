@@ -64,12 +64,14 @@ class CaptchaNet(nn.Module):
         size: Sequence[int],
         channels: int,
         head: str = "attention",
+        box: Sequence[float] = (0, 0, 1, 1),
     ) -> None:
         super().__init__()
         if head not in HEADS:
             raise ValueError(f"HEAD is {head!r}; it must be one of {', '.join(HEADS)}.")
         self.charset, self.length, self.size = charset, length, tuple(size)
         self.channels, self.head = channels, head
+        self.box = tuple(box)  # the part of an image that it sees, see utils.fit_image
         # Normalisation is part of the network, so whoever loads it cannot forget or change it.
         self.register_buffer("mean", torch.full((channels, 1, 1), 127.5))
         self.register_buffer("std", torch.full((channels, 1, 1), 127.5))
@@ -120,6 +122,7 @@ class CaptchaNet(nn.Module):
             "size": list(self.size),
             "channels": self.channels,
             "head": self.head,
+            "box": list(self.box),
         }
 
     def forward(self, images: Tensor) -> Tensor:
@@ -206,7 +209,7 @@ def read_images(net: CaptchaNet, images: Tensor) -> list[Reading]:
 
 def prepare(net: CaptchaNet, image: np.ndarray) -> Tensor:
     """Return an RGB image (H, W, 3) as the network takes it, (channels, height, width) uint8."""
-    return torch.from_numpy(utils.fit_image(image, net.size, net.channels))
+    return torch.from_numpy(utils.fit_image(image, net.size, net.channels, net.box))
 
 
 def save_checkpoint(net: CaptchaNet, path: Path, about: dict[str, Any]) -> None:

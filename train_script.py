@@ -42,6 +42,7 @@ START_FROM: Path | None = None  # a captcha.pt to begin with, or "practice" for 
 RESUME = False  # True: go on where an interrupted run stopped
 PATIENCE = 40  # stop after this many epochs without a better validation
 TRAIN_IMAGES: int | None = None  # train on this many only, to see what labels are worth
+UNLABELLED_FOLDER: Path | None = None  # images without labels that help, at twice the time
 SEED = 0  # another number: other first weights, other order, other augmentation
 AUDIT_FOLDS = 0  # 4: afterwards, list the labels that look wrong; costs 4 more trainings
 SHOW_PLOTS = True  # False: never open a window
@@ -60,6 +61,8 @@ def main() -> None:
         raise ValueError("AUDIT_FOLDS is 1; it must be 2 or more, or 0 for no audit.")
     if not 0 < LEARNING_RATE <= 1:
         raise ValueError(f"LEARNING_RATE is {LEARNING_RATE}; it must lie between 0 and 1.")
+    if RESUME and UNLABELLED_FOLDER is not None:
+        raise ValueError("with UNLABELLED_FOLDER there are two trainings; RESUME knows one only.")
     plots.use_screen(SHOW_PLOTS)
     torch.manual_seed(SEED)
 
@@ -67,14 +70,14 @@ def main() -> None:
     charset, length = dataset.learn_labels(files)
     if TRAIN_IMAGES is not None:
         files["train"] = dataset.some_of(files["train"], TRAIN_IMAGES, SEED)
-    size, channels = dataset.learn_shape([file for file, _ in files["train"]])
+    box, size, channels = dataset.learn_shape([file for file, _ in files["train"]])
     train_side, val_side, test_side = (
-        dataset.load_side(files[side], size, channels, charset, length) for side in files
+        dataset.load_side(files[side], box, size, channels, charset, length) for side in files
     )
 
     def new_net(side: Side) -> CaptchaNet:
         """Return a network to train on a side."""
-        net = CaptchaNet(charset, length, size, channels, HEAD)
+        net = CaptchaNet(charset, length, size, channels, HEAD, box)
         net.set_normalisation(side.images)
         if START_FROM is not None:
             shipped = utils.DATA / "practice.pt"  # trained by benchmarks/practice_model.py
@@ -100,6 +103,25 @@ def main() -> None:
         net, train_side, val_side, epochs, BATCH_SIZE, LEARNING_RATE, PATIENCE, last_file, RESUME
     )
     # From here on the network has the weights of its best epoch.
+    if UNLABELLED_FOLDER is not None:
+        labelled = [file for side in files.values() for file, _ in side]
+        unlabelled = dataset.load_unlabelled(UNLABELLED_FOLDER, labelled, box, size, channels)
+        val_logits = model.compute_logits(net, val_side.images)
+        temperature = max(1, evaluation.fit_temperature(val_logits, val_side))
+        logits = model.compute_logits(net, unlabelled) / temperature
+        guessed = evaluation.confident_readings(logits, unlabelled, charset)
+        print(
+            f"{len(guessed.labels)} of {len(unlabelled)} images without labels are read with "
+            "confidence; they join the training, which begins anew:"
+        )
+        both = dataset.join([train_side, guessed])
+        net = new_net(both)
+        epochs = EPOCHS or enough_epochs(len(both.labels), BATCH_SIZE)
+        second_file = MODEL_FOLDER / "unlabelled.pt"
+        history = train(
+            net, both, val_side, epochs, BATCH_SIZE, LEARNING_RATE, PATIENCE, second_file, False
+        )
+        second_file.unlink()
 
     train_logits = model.compute_logits(net, train_side.images[:1000])
     late_findings = checkup.after_training(history, train_logits, train_side, LEARNING_RATE)
@@ -108,8 +130,8 @@ def main() -> None:
     test_logits = model.compute_logits(net, test_side.images)  # the only look at the test folder
     val_logits, test_logits = (x / net.temperature.cpu() for x in (val_logits, test_logits))
     figures = {
-        "test": evaluation.describe(test_logits, test_side),
-        "val": evaluation.describe(val_logits, val_side),
+        "test": evaluation.describe(test_logits, test_side, charset),
+        "val": evaluation.describe(val_logits, val_side, charset),
         "temperature": net.temperature.item(),
         "coverage": evaluation.coverage_table(val_logits, val_side, test_logits, test_side),
         "train_images": len(train_side.labels),

@@ -228,14 +228,29 @@ def read_image(path: Path) -> np.ndarray:
     return decode_image(path.read_bytes(), str(path))
 
 
-def fit_image(image: np.ndarray, size: tuple[int, int], channels: int) -> np.ndarray:
+def crop(image: np.ndarray, box: Sequence[float]) -> np.ndarray:
+    """Return the part of an image (H, W, ...) in a box (top, left, bottom, right) of shares."""
+    height, width = image.shape[:2]
+    top, left = round(box[0] * height), round(box[1] * width)
+    bottom, right = round(box[2] * height), round(box[3] * width)
+    return image[top : max(bottom, top + 1), left : max(right, left + 1)]
+
+
+def fit_image(
+    image: np.ndarray,
+    size: tuple[int, int],
+    channels: int,
+    box: Sequence[float] = (0, 0, 1, 1),
+) -> np.ndarray:
     """Scale an RGB image (H, W, 3) into ``size`` = (height, width), keeping its proportions.
 
-    What remains free is filled with the image's median colour, on the right and, in equal parts,
+    ``box`` = (top, left, bottom, right) is the part to take, as shares of height and width. What
+    remains free is filled with the image's median colour, on the right and, in equal parts,
     above and below: the first character stays on the left, where the network looks for it.
     Returns uint8 (channels, height, width); one channel is grey.
     """
     height, width = size
+    image = crop(image, box)
     scale = min(height / image.shape[0], width / image.shape[1])
     new_height = max(1, min(height, round(image.shape[0] * scale)))
     new_width = max(1, min(width, round(image.shape[1] * scale)))

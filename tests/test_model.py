@@ -256,6 +256,20 @@ def test_coverage_thresholds_come_from_validation_and_are_shown_on_the_test():
         assert row["precision"] == pytest.approx(row["wanted_precision"], abs=0.02)
 
 
+def test_only_confident_readings_become_labels():
+    torch.manual_seed(0)
+    logits, images = torch.randn(300, 2, 3) * 5, torch.arange(300)
+    side = evaluation.confident_readings(logits, images, "ab")
+    expected = []
+    for i, image in enumerate(logits.double().softmax(2)):
+        (first, a), (second, b) = [max((p.item(), c) for c, p in enumerate(row)) for row in image]
+        if first * second >= 0.9:
+            expected.append((i, "".join(" ab"[c] for c in (a, b) if c)))
+    assert list(zip(side.images.tolist(), side.labels, strict=True)) == expected
+    assert 10 < len(expected) < 290
+    assert side.targets.tolist() == utils.encode_labels(side.labels, "ab", 2).tolist()
+
+
 @pytest.mark.parametrize(
     ("right", "total", "low", "high"),
     [(105, 107, 0.9344, 0.9949), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)],
@@ -287,9 +301,57 @@ def test_size_and_colour_follow_from_the_images_and_one_odd_image_changes_little
         return tmp_path / name
 
     files = [write(f"{i}.png", 50, 200, (40, 40, 40)) for i in range(60)]
-    assert dataset.learn_shape(files) == ((40, 160), 1)
-    assert dataset.learn_shape([*files, write("banner.png", 40, 2000, (9, 9, 9))])[0] == (40, 160)
-    assert dataset.learn_shape([*files, write("red.png", 50, 200, (200, 9, 9))])[1] == 3
-    assert dataset.learn_shape([write("digit.png", 28, 28, (9, 9, 9))]) == ((32, 32), 1)
-    large = dataset.learn_shape([write("large.png", 700, 1400, (9, 9, 9))])[0]
+    whole = (0, 0, 1, 1)
+    assert dataset.learn_shape(files) == (whole, (40, 160), 1)
+    banner = write("banner.png", 40, 2000, (9, 9, 9))
+    assert dataset.learn_shape([*files, banner]) == (whole, (40, 160), 1)
+    assert dataset.learn_shape([*files, write("red.png", 50, 200, (200, 9, 9))])[2] == 3
+    assert dataset.learn_shape([write("digit.png", 28, 28, (9, 9, 9))]) == (whole, (32, 32), 1)
+    large = dataset.learn_shape([write("large.png", 700, 1400, (9, 9, 9))])[1]
     assert large[0] * large[1] <= 1.1 * dataset.max_area
+
+
+def test_where_images_never_differ_the_network_does_not_look():
+    ground = np.tile(np.linspace(60, 200, 250).astype(np.uint8)[:, None], (40, 1, 3))
+    images = []
+    for left in (20, 30, 50):  # something is written in columns 20 to 70, rows 10 to 20
+        image = ground.copy()
+        image[10:20, left : left + 20] = 255
+        images.append(image)
+    assert dataset.differing_box(images) == (0, 0, 1, 90 / 250)  # half a height around it, at least
+    assert dataset.differing_box(images[:1] * 3) == (0, 0, 1, 1)
+    assert dataset.differing_box([*images, ground[:, :200]]) == (0, 0, 1, 1)
+
+
+def test_the_part_that_the_network_sees_stays_in_the_checkpoint(tmp_path):
+    net = model.CaptchaNet("ab", 2, (16, 48), 1, "attention", (0, 0.5, 1, 1))
+    model.save_checkpoint(net, tmp_path / "a.pt", {})
+    net = model.load_checkpoint(tmp_path / "a.pt")[0]
+    image = np.zeros((32, 192, 3), np.uint8)
+    image[:, 96:] = 200
+    assert model.prepare(net, image).min() == 200
+
+
+def test_figures_by_position_and_character_agree_with_counting_by_hand():
+    torch.manual_seed(0)
+    labels = ["ab", "b", "aab", "bb", "abb"] * 8
+    targets = torch.from_numpy(utils.encode_labels(labels, "ab", 3))
+    side = dataset.Side(labels, None, targets)
+    logits = F.one_hot(targets, 3) + torch.randn(40, 3, 3)
+    figures = evaluation.describe(logits, side, "ab")
+    read = [["", "a", "b"][c] for c in logits.argmax(2).flatten()]
+    true = [["", "a", "b"][c] for c in targets.flatten()]
+    pairs = list(zip(true, read, strict=True))
+    for place in range(3):
+        there = [pair for pair in pairs[place::3] if pair[0]]
+        share = sum(a == b for a, b in there) / len(there)
+        assert figures["positions"][place] == pytest.approx(share)
+    for character, found in figures["characters"].items():
+        assert found["images"] == true.count(character)
+        right = pairs.count((character, character)) / true.count(character)
+        assert found["accuracy"] == pytest.approx(right)
+    times = [found["times"] for found in figures["confusions"]]
+    assert times == sorted(times, reverse=True)
+    assert sum(times) == sum(a != b for a, b in pairs)
+    for found in figures["confusions"]:
+        assert pairs.count((found["label"], found["read"])) == found["times"]

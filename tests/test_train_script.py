@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from practice import (
     assert_one_sentence,
+    practice_folder,
     project,
     run_here,
     run_script,
@@ -126,6 +128,28 @@ def test_training_stops_when_validation_no_longer_improves(split, tmp_path):
     done = train(split, tmp_path, "EPOCHS=30", "PATIENCE=1", "LEARNING_RATE=0.2")
     assert "stopped" in done.stdout
     assert len((tmp_path / "history.csv").read_text().splitlines()) < 31
+
+
+def test_unlabelled_images_join_the_training_but_never_those_of_the_split(split, tmp_path):
+    more = practice_folder(tmp_path / "more", 50, "digit", seed=5)
+    (more / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    for i, file in enumerate((split / "test").iterdir()):
+        (more / f"copy{i}.png").write_bytes(file.read_bytes())
+    trained = tmp_path / "trained"
+    done = train(split, trained, "EPOCHS=8", f"UNLABELLED_FOLDER={more}")
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"(\d+) of 50 images without labels", done.stdout)  # all 50 are distinct
+    assert int(found[1]) > 10
+    assert "torn.png" in done.stderr
+    assert not (trained / "unlabelled.pt").exists()
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert metrics["train_images"] == len(list((split / "train").iterdir()))  # labelled ones
+
+    (tmp_path / "known").mkdir()
+    shutil.copy(more / "copy0.png", tmp_path / "known")
+    unlabelled = f"UNLABELLED_FOLDER={tmp_path / 'known'}"
+    assert_one_sentence(train(split, trained, "EPOCHS=1", unlabelled), "known")
+    assert_one_sentence(train(split, trained, "RESUME=True", unlabelled), "RESUME")
 
 
 def test_flatten_head_learns_digits_too(split, tmp_path):
