@@ -30,7 +30,7 @@ import practice_site
 import utils
 
 # ---- edit these -----------------------------------------------------------------------------
-SOURCE = "practice:simple"  # practice:digit, :simple, :ripple or :noise, or an image's address
+SOURCE = "practice:simple"  # practice:digit, :simple, :ripple, :noise or :mixed, or an address
 COUNT = 1200  # how many new images to fetch
 DOWNLOAD_FOLDER = utils.DATA / "download"  # where the images and index.csv go
 SEED = 0  # another number makes the practice site draw other captchas

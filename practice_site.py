@@ -44,12 +44,20 @@ ripple_letters = "2345678bcdefgmnpwxy"
 # is m. A person could not tell them apart, so there is lower case only, and one of each.
 noise_letters = "2345678abcdefghknprtwxy"
 
+# The mixed form writes clear letters, but in many fonts: no o beside 0, no l beside 1.
+mixed_letters = "123456789abcdefghijkmnpqrstuvwxyz"
+mixed_fonts = [
+    f"{family}{style}"
+    for family, slanted in (("Sans", "Oblique"), ("SansMono", "Oblique"), ("Serif", "Italic"))
+    for style in ("", "-Bold", f"-{slanted}", f"-Bold{slanted}")
+]
+
 letter_cell = 64  # pixels; letter() draws into a square of this side, ...
 letter_baseline = 44  # ... with the foot of the letters at this height
 noise_lock = threading.Lock()
 
 
-# ---------------------------------------------------------------- the four forms of captcha
+# ---------------------------------------------------------------- the forms of captcha
 
 
 def draw(form: str, number: int, seed: int = 0) -> tuple[Image.Image, str]:
@@ -133,7 +141,56 @@ def draw_noise(rng: random.Random) -> tuple[Image.Image, str]:
             captcha.image.secrets = secrets
 
 
-forms = {"digit": draw_digit, "simple": draw_simple, "ripple": draw_ripple, "noise": draw_noise}
+def draw_mixed(rng: random.Random) -> tuple[Image.Image, str]:
+    """Draw 4 to 7 characters as any site might: every image has a style of its own, 200x50.
+
+    Light on dark or dark on light, one colour or many, wide or narrow, and any DejaVu font: what a
+    network learns from these images it can use on others.
+    """
+    answer = "".join(rng.choices(mixed_letters, k=rng.randint(4, 7)))
+    ground = np.array([[[rng.randint(0, 255) for _ in range(3)] for _ in range(2)]])  # (1, 2, 3)
+    if rng.random() < 0.5:
+        ground[:] = ground.mean(axis=2, keepdims=True)  # a grey one
+    if rng.random() < 0.7:
+        ground = 255 - ground // 6  # a light one
+    image = Image.fromarray(ground.astype(np.uint8)).resize((200, 50), Image.Resampling.BILINEAR)
+    ground = np.concatenate([ground, ground.mean(axis=1, keepdims=True)], axis=1)  # its middle too
+    one_colour, one_font = rng.random() < 0.4, rng.random() < 0.6
+    size, turn, shear = rng.uniform(18, 36), rng.choice([0, 4, 15]), rng.uniform(-0.3, 0.3)
+    room = min(190.0, len(answer) * size * rng.uniform(0.5, 1.1))  # for the whole text
+    x = rng.uniform(0.05, 1) * (195 - room) + 5
+    face_name, colour = rng.choice(mixed_fonts), contrasting(rng, ground)
+    for number, character in enumerate(answer):
+        if not one_font:
+            face_name = rng.choice(mixed_fonts)
+        if not one_colour:
+            colour = contrasting(rng, ground)
+        face = font(face_name, round(size * rng.uniform(0.9, 1.1)))
+        shape = letter(character, face, rng.uniform(0.8, 1), rng.uniform(-turn, turn), shear)
+        _, top, _, bottom = shape.getbbox()
+        left = round(x + (number + 0.5) * room / len(answer) - shape.width / 2)
+        above = round(26 + 0.36 * size + rng.uniform(-3, 3)) - letter_baseline
+        place = (max(0, min(left, 200 - shape.width)), max(-top, min(above, 50 - bottom)))
+        image.paste(colour, place, shape)
+    pen = ImageDraw.Draw(image)
+    for _ in range(rng.choice([0, 0, 1, 3, 8])):
+        ends = [rng.uniform(0, side) for side in (200, 50, 200, 50)]
+        pen.line(ends, fill=contrasting(rng, ground), width=1)
+    if rng.random() < 0.3:
+        noise = np.random.default_rng(rng.getrandbits(64))
+        dots = noise.random((50, 200, 1)) < rng.uniform(0, 0.08)
+        speckled = np.where(dots, noise.integers(0, 256, (50, 200, 3)), np.asarray(image))
+        image = Image.fromarray(speckled.astype(np.uint8))
+    return image, answer
+
+
+forms = {
+    "digit": draw_digit,
+    "simple": draw_simple,
+    "ripple": draw_ripple,
+    "noise": draw_noise,
+    "mixed": draw_mixed,
+}
 
 
 # ---------------------------------------------------------------- what they are drawn with
@@ -207,6 +264,15 @@ def dark_colour(rng: random.Random) -> tuple[int, int, int]:
     brightness = rgb @ [0.3, 0.59, 0.11]  # to the eye, green is the brightest and blue the darkest
     red, green, blue = (255 * rgb * min(1, 0.4 / brightness)).astype(int).tolist()
     return red, green, blue
+
+
+def contrasting(rng: random.Random, ground: np.ndarray) -> tuple[int, int, int]:
+    """Return a random colour that can be told from every colour of the ground, (1, N, 3)."""
+    while True:
+        colour = np.array([rng.randint(0, 255) for _ in range(3)])
+        if abs(ground - colour).max(axis=2).min() > 70:
+            red, green, blue = colour.tolist()
+            return red, green, blue
 
 
 @lru_cache

@@ -19,7 +19,7 @@ import practice_site  # noqa: E402
 import utils  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
-FORMS = ["simple", "ripple", "noise"]  # the forms that it learns to read
+FORMS = ["simple", "ripple", "noise", "mixed"]  # the forms that it learns to read
 COUNT = 6000  # images of each form
 EPOCHS = 12  # see train_script.py
 SEED = 123456789  # of the practice site

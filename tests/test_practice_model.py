@@ -9,7 +9,7 @@ import utils
 shipped = utils.DATA / "practice.pt"
 
 
-@pytest.mark.parametrize("form", ["simple", "ripple", "noise"])
+@pytest.mark.parametrize("form", ["simple", "ripple", "noise", "mixed"])
 def test_the_shipped_model_reads_the_practice_forms(form):
     net, about = model.load_checkpoint(shipped)
     assert form in about["forms"]

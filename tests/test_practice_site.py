@@ -76,6 +76,7 @@ def test_hundreds_of_images_are_all_different(form):
         ("simple", (200, 50), "2345678abcdefghkmnprwxy", {5}),
         ("ripple", (200, 50), "2345678bcdefgmnpwxy", {5}),
         ("noise", (160, 60), practice_site.noise_letters, {4, 5, 6}),
+        ("mixed", (200, 50), practice_site.mixed_letters, {4, 5, 6, 7}),
     ],
 )
 def test_each_form_has_its_size_and_uses_all_of_its_letters(form, size, letters, lengths):
@@ -86,7 +87,7 @@ def test_each_form_has_its_size_and_uses_all_of_its_letters(form, size, letters,
     assert {len(answer) for _, answer in drawn} == lengths
 
 
-@pytest.mark.parametrize("form", ["digit", "simple", "ripple"])
+@pytest.mark.parametrize("form", ["digit", "simple", "ripple", "mixed"])
 def test_no_letter_is_cut_off_at_the_edge(form, monkeypatch):
     outside = []
     paste = Image.Image.paste
