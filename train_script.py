@@ -42,7 +42,7 @@ START_FROM: Path | None = None  # a captcha.pt to begin with, or "practice" for 
 RESUME = False  # True: go on where an interrupted run stopped
 PATIENCE = 40  # stop after this many epochs without a better validation
 TRAIN_IMAGES: int | None = None  # train on this many only, to see what labels are worth
-UNLABELLED_FOLDER: Path | None = None  # images without labels that help, at twice the time
+UNLABELLED_FOLDER: Path | None = None  # images without labels that help; takes thrice the time
 SEED = 0  # another number: other first weights, other order, other augmentation
 AUDIT_FOLDS = 0  # 4: afterwards, list the labels that look wrong; costs 4 more trainings
 SHOW_PLOTS = True  # False: never open a window
@@ -85,6 +85,15 @@ def main() -> None:
             model.take_over(net, model.load_checkpoint(start)[0])
         return net.to(model.best_device(), memory_format=torch.channels_last)
 
+    def learn(
+        side: Side, held_out: Side, state_file: Path, resume: bool = False
+    ) -> tuple[CaptchaNet, list[dict[str, float]]]:
+        """Return a network that was trained on a side, with its best weights, and its history."""
+        net = new_net(side)
+        epochs = EPOCHS or enough_epochs(len(side.labels), BATCH_SIZE)
+        settings = (epochs, BATCH_SIZE, LEARNING_RATE, PATIENCE)
+        return net, train(net, side, held_out, *settings, state_file, resume)
+
     net = new_net(train_side)
     parameters = sum(parameter.numel() for parameter in net.parameters())
     print(
@@ -97,31 +106,24 @@ def main() -> None:
     findings = checkup.before_training(net, train_side, LEARNING_RATE, START_FROM is None)
     checkup.tell("before training", findings)
 
-    epochs = EPOCHS or enough_epochs(len(train_side.labels), BATCH_SIZE)
-    last_file = MODEL_FOLDER / "last.pt"
-    history = train(
-        net, train_side, val_side, epochs, BATCH_SIZE, LEARNING_RATE, PATIENCE, last_file, RESUME
-    )
-    # From here on the network has the weights of its best epoch.
+    net, history = learn(train_side, val_side, MODEL_FOLDER / "last.pt", RESUME)
+    seconds = sum(row["seconds"] for row in history)
+    second_file = MODEL_FOLDER / "second.pt"  # the state of further trainings
     if UNLABELLED_FOLDER is not None:
         labelled = [file for side in files.values() for file, _ in side]
         unlabelled = dataset.load_unlabelled(UNLABELLED_FOLDER, labelled, box, size, channels)
-        val_logits = model.compute_logits(net, val_side.images)
-        temperature = max(1, evaluation.fit_temperature(val_logits, val_side))
-        logits = model.compute_logits(net, unlabelled) / temperature
-        guessed = evaluation.confident_readings(logits, unlabelled, charset)
-        print(
-            f"{len(guessed.labels)} of {len(unlabelled)} images without labels are read with "
-            "confidence; they join the training, which begins anew:"
-        )
-        both = dataset.join([train_side, guessed])
-        net = new_net(both)
-        epochs = EPOCHS or enough_epochs(len(both.labels), BATCH_SIZE)
-        second_file = MODEL_FOLDER / "unlabelled.pt"
-        history = train(
-            net, both, val_side, epochs, BATCH_SIZE, LEARNING_RATE, PATIENCE, second_file, False
-        )
-        second_file.unlink()
+        for _ in range(2):  # what the second network reads, the third may learn from
+            logits = model.compute_logits(net, unlabelled)
+            val_logits = model.compute_logits(net, val_side.images)
+            logits /= max(1, evaluation.fit_temperature(val_logits, val_side))
+            guessed = evaluation.confident_readings(logits, unlabelled, charset)
+            print(
+                f"{len(guessed.labels)} of {len(unlabelled)} images without labels are read with "
+                "confidence; they join the training, which begins anew:"
+            )
+            net, history = learn(dataset.join([train_side, guessed]), val_side, second_file)
+            seconds += sum(row["seconds"] for row in history)
+            second_file.unlink()
 
     train_logits = model.compute_logits(net, train_side.images[:1000])
     late_findings = checkup.after_training(history, train_logits, train_side, LEARNING_RATE)
@@ -136,7 +138,7 @@ def main() -> None:
         "coverage": evaluation.coverage_table(val_logits, val_side, test_logits, test_side),
         "train_images": len(train_side.labels),
         "epochs": len(history),
-        "seconds": round(sum(row["seconds"] for row in history), 1),
+        "seconds": round(seconds, 1),
         "parameters": parameters,
         "device": net.mean.device.type,
         "findings": findings + late_findings,
@@ -149,16 +151,14 @@ def main() -> None:
     checkup.tell("after training", late_findings)
     if AUDIT_FOLDS:
         everything = dataset.join([train_side, val_side, test_side])
-        audit_file = MODEL_FOLDER / "audit.pt"
 
-        def learn(side: Side, held_out: Side) -> CaptchaNet:
+        def learn_fold(side: Side, held_out: Side) -> CaptchaNet:
             """Return a network that was trained on a side."""
-            net, settings = new_net(side), (epochs, BATCH_SIZE, LEARNING_RATE, PATIENCE)
-            train(net, side, held_out, *settings, audit_file, False)
-            audit_file.unlink()
+            net, _ = learn(side, held_out, second_file)
+            second_file.unlink()
             return net
 
-        logits = audit.read_out_of_fold(everything, AUDIT_FOLDS, learn)
+        logits = audit.read_out_of_fold(everything, AUDIT_FOLDS, learn_fold)
         names = [file for side in files.values() for file, _ in side]
         differ = audit.write_suspects(logits, everything, charset, names, MODEL_FOLDER)
         print(f"Audit: {differ} of {len(names)} labels were read differently; see suspects.csv")
@@ -273,8 +273,12 @@ def epoch_batches(count: int, batch_size: int) -> list[Tensor]:
 
 
 def enough_epochs(count: int, batch_size: int) -> int:
-    """Return how many epochs train well: some 1000 batches, and every image at least 5 times."""
-    return max(5, round(1000 / len(epoch_batches(count, batch_size))))
+    """Return how many epochs train well: 1000 to 2000 batches, and every image at least 5 times.
+
+    More images are worth more time: there is more in them that can be learnt.
+    """
+    batches = min(2000, max(1000, 2 * count))
+    return max(5, round(batches / len(epoch_batches(count, batch_size))))
 
 
 def one_cycle(progress: float) -> float:

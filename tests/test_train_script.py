@@ -141,7 +141,7 @@ def test_unlabelled_images_join_the_training_but_never_those_of_the_split(split,
     found = re.search(r"(\d+) of 50 images without labels", done.stdout)  # all 50 are distinct
     assert int(found[1]) > 10
     assert "torn.png" in done.stderr
-    assert not (trained / "unlabelled.pt").exists()
+    assert not (trained / "second.pt").exists()
     metrics = json.loads((trained / "metrics.json").read_text())
     assert metrics["train_images"] == len(list((split / "train").iterdir()))  # labelled ones
 
