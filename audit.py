@@ -21,8 +21,6 @@ from dataset import Side
 from evaluation import confidences_of
 from model import CaptchaNet
 
-columns = ["image", "label", "reading", "confidence", "suspicion"]  # of suspects.csv
-
 
 def read_out_of_fold(side: Side, folds: int, learn: Callable[[Side, Side], CaptchaNet]) -> Tensor:
     """Return the logits of every image, (N, length, classes), from networks that never saw it.
@@ -75,7 +73,7 @@ def write_suspects(
         open(temporary, "w", encoding="utf-8-sig", errors="surrogateescape", newline="") as table,
     ):
         writer = csv.writer(table)
-        writer.writerow(columns)
+        writer.writerow(utils.SUSPECT_COLUMNS)
         for i in order:
             name = f"{files[i].parent.name}/{files[i].name}"
             row = [name, side.labels[i], readings[i], f"{confidences[i]:.4f}"]

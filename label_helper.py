@@ -262,7 +262,7 @@ def main() -> None:
     folder = files[0].parent
     with contextlib.closing(Labelling([file.name for file in files], LABELS_FILE)) as labelling:
         if LABELLER == "answers":
-            labelling.keep_answers(answers)
+            labelling.keep_known(answers, "answers")
         else:
             LabelWindow(sg, labelling, folder).run()
         print(labelling.summary())

@@ -19,7 +19,7 @@ then says which character stands there. The head decides how a position finds it
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 
 import utils
+from utils import Reading
 
 HEADS = ("attention", "flatten")
 WIDTHS = (32, 64, 96, 128)  # channels behind each block of the trunk
@@ -156,14 +157,6 @@ class CaptchaNet(nn.Module):
         seen = attention.to(x.dtype) @ places  # (B, L, C)
         logits = self.classifier(self.dropout(seen)).float()  # (B, L, classes)
         return logits, attention[:, :, :-1].unflatten(2, (height, width))
-
-
-class Reading(NamedTuple):
-    """What the network read: the text, and how sure it is of the whole and of each character."""
-
-    text: str
-    confidence: float  # probability of the whole text: the product over all positions
-    characters: list[float]  # probability of each character of the text
 
 
 def best_device() -> torch.device:

@@ -15,7 +15,7 @@ import tokenize
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 from urllib.parse import quote, unquote
 
 import cv2
@@ -32,6 +32,7 @@ LITTER = ("thumbs.db", "desktop.ini")  # what file managers leave in folders, be
 
 INDEX_COLUMNS = ["image", "source", "url", "time", "answer"]  # data/download/index.csv
 LABEL_COLUMNS = ["image", "label", "state", "how", "seconds", "time"]  # data/labels.csv
+SUSPECT_COLUMNS = ["image", "label", "reading", "confidence", "suspicion"]  # suspects.csv
 MAX_TORN = 4096  # bytes; a row that was cut off while it was written is shorter
 
 
@@ -291,6 +292,14 @@ def encode_labels(labels: Sequence[str], charset: str, length: int) -> np.ndarra
             raise ValueError(f"the label {label!r} has {unknown[0]!r}, not one of {charset!r}.")
         row[: len(label)] = [number[character] for character in label]
     return encoded
+
+
+class Reading(NamedTuple):
+    """What the network read: the text, and how sure it is of the whole and of each character."""
+
+    text: str
+    confidence: float  # probability of the whole text: the product over all positions
+    characters: list[float]  # probability of each character of the text
 
 
 def decode_labels(classes: np.ndarray, charset: str) -> list[str]:
