@@ -1,162 +1,50 @@
 """Label captchas: look at an image, type what it says, press Enter.
 
     python label_helper.py
+    python label_helper.py ORDER=least-sure
+    python label_helper.py ORDER=suspects
+    python label_helper.py IMPORT_FROM=/my/labels.csv
 
 Each label is on the disk before the next image comes up, so the window may be closed at any time;
-the next start goes on at the first open image. LABELLER=answers needs no window: it takes the
-answers that the practice site gave.
+the next start goes on at the first open image. If there is a model, its reading stands in the entry
+already, with the doubtful characters marked: Enter accepts, typing corrects. LABELLER=answers needs
+no window: it takes the answers that the practice site gave.
 
 Run split_data.py next.
 """
 
 import contextlib
 import functools
-import os
-import signal
-import ssl
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import cv2
-from PIL import Image, ImageDraw, ImageFont
-
+import gui
+import proposals
 import utils
-from labelling import Labelling, read_answers
+from labelling import Labelling, find_labels, read_answers, write_rec_gt
+from proposals import Offer, Proposals, Reader
 
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGE_FOLDER: Path | None = utils.DATA / "download"  # the images; None asks with a window
 LABELS_FILE = utils.DATA / "labels.csv"  # one row a decision; the last row of an image counts
-LABELLER = "person"  # "person" types in a window; "answers" takes those of the practice site
-ORDER = "name"  # the order in which the images come: "name" is by file name
+LABELLER = "person"  # "person" types in a window; "answers" takes those of the practice site;
+# "nobody" only imports and exports
+MODEL_FILE: Path | None = utils.DATA / "model" / "captcha.pt"  # proposes, if it exists; None: no
+ORDER = "name"  # "name", "least-sure" first (teach most), "most-sure" first (are accepted fastest),
+# or "suspects": the labels that train_script.py AUDIT_FOLDS=4 found probably wrong
+DOUBTFUL = 0.95  # characters that the model is less sure of are marked
+UNAIDED = 0.03  # share of the images shown without a proposal, to see how well the model reads
+CASE = "keep"  # or "lower", "upper": what every letter becomes
+IMPORT_FROM: Path | None = None  # take labels from a folder of images named by them, or a CSV file
+LABEL_PATTERN = "(.+)"  # regular expression; its group is the label in such a file name
+EXPORT_TO: Path | None = None  # write the labels to this rec_gt.txt as well, for PaddleOCR
 # --------------------------------------------------------------------------------------------------
 
-
-# ---------------------------------------------------------------- the window
-
-
-def open_gui() -> ModuleType:
-    """Import PySimpleGUI and see that it can open windows. Raises OSError if it cannot."""
-    try:
-        import tkinter
-    except ImportError as error:
-        raise OSError(
-            f"no window can be opened ({error}). On Linux: apt install python3-tk; on a Mac: "
-            "brew install python-tk; on Windows: run Python's installer, Modify, tick tcl/tk."
-        ) from error
-    checks_certificates = ssl._create_default_https_context
-    import PySimpleGUI as sg
-
-    # The import has switched the check of certificates off, for the whole program.
-    ssl._create_default_https_context = checks_certificates
-    try:
-        tkinter.Tk().destroy()
-    except tkinter.TclError as error:
-        raise OSError(f"no window can be opened without a screen ({error}).") from error
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl+C ends at once; Tk would swallow it
-    # A mistake in the code must raise: a pop-up would wait for a click, for ever.
-    sg.set_options(suppress_error_popups=True, suppress_raise_key_errors=False)
-    sg.set_options(font=("Segoe UI" if os.name == "nt" else "Helvetica", 12))
-    ink, paper, shade = "#1f2933", "#f4f5f7", "#dde2e8"
-    sg.theme_background_color(paper)
-    sg.theme_text_element_background_color(paper)
-    sg.theme_text_color(ink)
-    sg.theme_input_background_color("white")
-    sg.theme_input_text_color(ink)
-    sg.theme_button_color((ink, shade))
-    sg.theme_progress_bar_color(("#4f8a6b", shade))
-    return sg
-
-
-def ask_for_images(sg: ModuleType, why: str) -> list[Path]:
-    """Ask for a folder, or for files of one folder; return none if the person gives up."""
-    ends = " ".join(f"*{end} *{end.upper()}" for end in utils.IMAGE_SUFFIXES)
-    buttons = [sg.Button("Choose a folder"), sg.Button("Choose files"), sg.Button("Cancel")]
-    layout = [[sg.Text(why, key="why", size=(60, 3))], buttons]
-    window, files = sg.Window("Which images?", layout, finalize=True), []
-    window.bind("<Escape>", "Cancel")
-    window["Choose a folder"].set_focus(force=True)
-    while not files:
-        event, _ = window.read()
-        if event in (None, "Cancel"):
-            break
-        if event == "Choose files":
-            kinds = (("Images", ends), ("All files", "*"))
-            names = sg.popup_get_file("", no_window=True, multiple_files=True, file_types=kinds)
-            files = sorted(Path(name) for name in names or ())
-        elif folder := sg.popup_get_folder("", no_window=True):
-            try:
-                files = utils.image_files(Path(folder))
-            except ValueError as error:
-                window["why"].update(str(error))
-    window.close()
-    return files
-
-
-def draw(file: Path, size: tuple[int, int]) -> tuple[bytes, str]:
-    """Return an image file as large as fits a canvas of ``size`` = (width, height), as PPM.
-
-    Tk reads few formats, but this one fast. The second value says why the file cannot be read, or
-    is "".
-    """
-    canvas, trouble = Image.new("RGB", size, "#dde2e8"), ""
-    try:
-        image = utils.read_image(file)
-    except (ValueError, OSError) as error:
-        trouble = str(error).replace(str(file), file.name)
-        middle, font = (size[0] / 2, size[1] / 2), ImageFont.load_default(24)
-        pen = ImageDraw.Draw(canvas)
-        pen.text(middle, "This file cannot be read.", fill="#8a1c1c", font=font, anchor="mm")
-    else:
-        height, width = image.shape[:2]
-        scale = min(size[0] / width, size[1] / height, 10)
-        width, height = max(1, round(width * scale)), max(1, round(height * scale))
-        how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
-        large = Image.fromarray(cv2.resize(image, (width, height), interpolation=how))
-        canvas.paste(large, ((size[0] - width) // 2, (size[1] - height) // 2))
-    return b"P6 %d %d 255\n" % size + canvas.tobytes(), trouble
-
-
-def make_window(sg: ModuleType, canvas: tuple[int, int]) -> Any:  # noqa: ANN401
-    """Return the label window. A key gives the same event as the button that names it."""
-    keys = {
-        "Keep": ("Enter", "<Return>", "<KP_Enter>", "<Linefeed>"),  # xdotool types the last
-        "Skip": ("Esc", "<Escape>"),
-        "Unreadable": ("Ctrl+U", "<Control-u>", "<Control-U>"),  # the second with Caps Lock
-        "Undo": ("Ctrl+Z", "<Control-z>", "<Control-Z>"),
-        "Previous": ("PageUp", "<Prior>"),
-        "Next": ("PageDown", "<Next>"),
-    }
-    fixed = {"win32": "Consolas", "darwin": "Menlo"}.get(sys.platform, "Monospace")
-    grey, wide = {"text_color": "#5b6672", "pad": 0}, {"pad": (0, 6), "expand_x": True}
-    buttons = [
-        sg.Button(f"{name}\n{legend}", key=name, border_width=0, size=(11, 2), **wide)
-        for name, (legend, *_) in keys.items()
-    ]
-    left = [
-        [sg.Text(key="name", size=(50, 1), **grey), sg.Push(), sg.Text(key="place", **grey)],
-        [sg.Image(key="image", size=canvas, pad=(0, 6))],
-        [sg.Input(key="entry", size=9, font=(fixed, 34), justification="center", **wide)],
-        [sg.Text(key="said", size=(80, 2), justification="center", **wide)],
-        [sg.ProgressBar(1, key="bar", size=(1, 8), **wide)],
-        [sg.Text(key="counts", **grey)],
-        [element for button in buttons for element in (button, sg.Text("", pad=3))][:-1],
-    ]
-    right = [
-        [sg.Text("Last labels", **grey)],
-        [sg.Text(key="last", size=(14, 12), font=(fixed, 12), pad=(0, 6))],
-    ]
-    layout = [[sg.Column(left, pad=8), sg.Column(right, pad=8, vertical_alignment="top")]]
-    # By default Ctrl with an arrow key, meant for the entry, would move the window.
-    window = sg.Window("Label helper", layout, grab_anywhere_using_control=False, finalize=True)
-    for name, (_, *bindings) in keys.items():
-        window[name].widget.configure(takefocus=0)  # Tab must not lead out of the entry
-        for binding in bindings:
-            window.bind(binding, name)
-    window.TKroot.focus_force()  # without a window manager nothing could be typed otherwise
-    return window
+folds = {"keep": str, "lower": str.lower, "upper": str.upper}
+modifiers = ("Shift_L", "Shift_R", "Control_L", "Control_R", "Alt_L", "Alt_R", "Caps_Lock")
 
 
 class LabelWindow:
@@ -166,13 +54,33 @@ class LabelWindow:
     method of the progress bar): keys that were typed ahead would be lost.
     """
 
-    def __init__(self, sg: ModuleType, labelling: Labelling, folder: Path) -> None:
+    def __init__(
+        self,
+        sg: ModuleType,
+        labelling: Labelling,
+        folder: Path,
+        computer: Proposals | None = None,
+        order: str = "name",
+    ) -> None:
         canvas = (840, 280)  # width and height in pixels
-        self.labelling = labelling
-        self.picture = functools.lru_cache(maxsize=16)(lambda image: draw(folder / image, canvas))
+        self.labelling, self.order = labelling, order
+        self.computer = computer or Proposals({})
+        self.zoom, self.pan, self.helping = 1.0, 0.0, False
+        self.help = gui.draw_help(canvas)
+        self.picture = functools.lru_cache(maxsize=16)(
+            lambda image, zoom, pan: gui.draw(folder / image, canvas, zoom, pan)
+        )
         self.ahead = ThreadPoolExecutor(1)  # draws the next image while this one is looked at
-        self.window = make_window(sg, canvas)
+        self.sorted_with = 0  # how many readings there were when the images were put in order
+        self.window = gui.make_window(sg, canvas)
+        self.entry = self.window["entry"].widget
+        self.text = self.window["entry"].TKStringVar
+        self.fill("", None)
+        self.said = ""
+        self.entry.bind("<Key>", self.press)
+        self.text.trace_add("write", lambda *_: self.check())
         self.show()
+        self.wait_for_readings()
 
     def run(self) -> None:
         """Label until the window is closed."""
@@ -182,96 +90,267 @@ class LabelWindow:
             event, values = self.window.read()
         self.window.close()
 
+    # ---- what the keys do
+
     def handle(self, event: str, typed: str) -> None:
         """Do what a key or a button asks for, with what stands in the entry."""
-        labelling, draft, said = self.labelling, "", ""
+        if event in ("Help", *gui.view_keys):
+            self.look(event)
+            return
+        labelling, draft, said, typed = self.labelling, "", "", self.computer.fold(typed)
         if event == "Keep" and self.trouble:
             draft, said = typed, "A file that cannot be read gets no label: Ctrl+U marks it."
         elif event == "Keep" and not typed:
             said = "Type what the image says; Esc skips it."
         elif event == "Keep":
-            said = labelling.remark(typed)
-            labelling.decide(typed)
+            said, how = labelling.remark(typed), "typed"
+            if self.offer:
+                how = self.offer.how if typed == self.offer.text else "corrected"
+            self.sort_ahead()
+            labelling.decide(typed, how=how)
         elif event in ("Skip", "Unreadable"):
             row = labelling.decision(labelling.image)
             if row and row["label"]:
                 said = f"{row['label']} no longer counts; Ctrl+Z brings it back."
+            self.sort_ahead()
             labelling.decide("", "skipped" if event == "Skip" else "unreadable")
         elif event == "Undo":
             undone = labelling.undo()
             draft, said = (undone["label"], "") if undone else (typed, "Nothing is left to undo.")
         else:
-            labelling.go(labelling.position + {"Next": 1, "Previous": -1}[event])
+            if event == "Order":
+                said = self.change_order()
+            else:
+                labelling.go(labelling.position + {"Next": 1, "Previous": -1}[event])
             if typed != self.filled:
-                said = f"{typed} was not kept; only Enter keeps a label."
+                said += f" {typed} was not kept; only Enter keeps a label."
         self.show(draft, said)
+
+    def press(self, event: Any) -> str | None:  # noqa: ANN401
+        """See to a key before the entry does: "break" keeps it from the entry."""
+        if event.keysym in modifiers:
+            return None
+        self.labelling.keys += 1
+        if event.keysym == "Tab":
+            self.select_next(self.entry.index("insert"))
+            return "break"
+        if event.char == "\x01":  # Ctrl+A, which on Linux would go to the beginning
+            self.entry.selection_range(0, "end")
+            return "break"
+        char = self.computer.fold(event.char)
+        if not event.char.isprintable() or not event.char:
+            return None
+        first = last = self.entry.index("insert")
+        if self.entry.selection_present():
+            first, last = self.entry.index("sel.first"), self.entry.index("sel.last")
+        doubtful = last == first + 1 and first in self.doubts
+        if not doubtful and char == event.char:
+            return None
+        text = self.entry.get()
+        self.doubts.discard(first)
+        self.text.set(text[:first] + char + text[last:])
+        self.entry.selection_clear()
+        self.entry.icursor(first + len(char))
+        if doubtful:
+            self.select_next(first + 1)
+        return "break"
+
+    def select_next(self, start: int) -> None:
+        """Select the first doubtful character from ``start`` on; past the last, go to the end."""
+        places = [place for place in sorted(self.doubts) if place >= start]
+        self.entry.selection_clear()
+        self.entry.icursor(places[0] + 1 if places else "end")
+        if places:
+            self.entry.selection_range(places[0], places[0] + 1)
+
+    def look(self, event: str) -> None:
+        """Change how the image is looked at, and nothing else."""
+        self.helping = event == "Help" and not self.helping
+        self.zoom *= {"Larger": 1.25, "Smaller": 0.8}.get(event, 1)
+        self.zoom = min(max(self.zoom, 0.3), 5)
+        self.pan = min(max(self.pan + {"Left": -0.25, "Right": 0.25}.get(event, 0), 0), 1)
+        self.show_picture()
+
+    def change_order(self) -> str:
+        """Put the images into the next order and go to the first open one; say what was done."""
+        if self.order not in proposals.orders:
+            return f"There is no other order for {self.order}."
+        if not self.computer.readings:
+            return "Another order needs a model, and images that it has read."
+        place = (proposals.orders.index(self.order) + 1) % len(proposals.orders)
+        self.order = proposals.orders[place]
+        self.labelling.arrange(self.computer.arrange(self.labelling.images, self.order))
+        first = self.labelling.next_open(0)
+        self.labelling.go(self.labelling.position if first is None else first)
+        return "Now by name." if self.order == "name" else f"Now {self.order} first."
+
+    def sort_ahead(self) -> None:
+        """Put the images still to come in order again, if more of them have been read."""
+        if self.order not in ("least-sure", "most-sure"):
+            return
+        if self.sorted_with != len(self.computer.readings):
+            self.sorted_with = len(self.computer.readings)
+            images, here = self.labelling.images, self.labelling.position + 1
+            coming = self.computer.arrange(images[here:], self.order)
+            self.labelling.arrange(images[:here] + coming)
+
+    # ---- what the window shows
 
     def show(self, draft: str = "", said: str = "") -> None:
         """Show the image in turn; ``draft`` stands in the entry unless there is a label."""
-        labelling, window = self.labelling, self.window
-        row, counts = labelling.decision(labelling.image), labelling.counts()
+        labelling, window, image = self.labelling, self.window, self.labelling.image
+        row, counts = labelling.decision(image), labelling.counts()
         total, left = len(labelling.images), counts["open"]
-        data, self.trouble = self.picture(labelling.image)
-        self.filled = row["label"] if row else draft
+        self.helping, self.pan = False, 0.0
+        self.show_picture()
+        is_open = labelling.is_open(image)
+        offer = self.computer.offer(image) if is_open else None
+        if offer and draft not in ("", offer.text):
+            offer = None  # a label that was taken back, to be corrected
         done = "" if left else "All images are done. Run split_data.py next; PageUp walks back."
-        window["image"].update(data=data)
-        window["entry"].update(self.filled)
-        window["entry"].widget.selection_range(0, "end")  # typing replaces it, arrows edit it
-        window["entry"].set_focus()
-        window["name"].update(labelling.image)
-        window["place"].update(
-            f"{row['state'] + ', ' if row else ''}{labelling.position + 1} of {total}"
-        )
-        window["said"].update(said or self.trouble or done)
+        withheld = is_open and not draft and image in self.computer.readings and not offer
+        unaided = "Without a proposal, to see how well the model reads." if withheld else ""
+        self.said = said or self.trouble or done or (offer.said if offer else unaided)
+        self.fill(offer.text if offer else draft if is_open else row["label"], offer)
+        if offer and offer.doubtful:
+            self.select_next(0)
+        self.entry.focus_set()
+        window["name"].update(image)
+        order = "" if self.order == "name" else f", {self.order} first"
+        state = f"{row['state']}, " if row and not is_open else ""
+        window["place"].update(f"{state}{labelling.position + 1} of {total}{order}")
         window["bar"].widget.configure(maximum=total, value=total - left)
+        labelled, speed = labelling.speed()
         window["counts"].update(
             f"{counts['confirmed']} done    {left} left    {counts['skipped']} skipped    "
-            f"{counts['unreadable']} unreadable    {labelling.speed()[1]:.0f} a minute"
+            f"{counts['unreadable']} unreadable    {speed:.0f} a minute    "
+            f"{labelling.keys / max(1, labelled):.1f} keys each"
         )
         latest = filter(None, map(labelling.decision, labelling.decided[:-11:-1]))
         window["last"].update("\n".join(row["label"] or f"({row['state']})" for row in latest))
-        following = labelling.next_open(labelling.position + 1)
-        if following is not None:
-            self.ahead.submit(self.picture, labelling.images[following])
+        coming = labelling.coming(16)
+        for following in [name for name in coming if name != image][:1]:
+            self.ahead.submit(self.picture, following, self.zoom, 0.0)
+        if self.computer.reader:
+            self.computer.reader.needed = coming
+
+    def show_picture(self) -> None:
+        """Show the image in turn as large as it is wanted, or the help."""
+        data, self.trouble = self.picture(self.labelling.image, self.zoom, self.pan)
+        self.window["image"].update(data=self.help if self.helping else data)
+
+    def fill(self, text: str, offer: Offer | None) -> None:
+        """Put a text into the entry, selected as a whole: typing replaces it, arrows edit it."""
+        self.filled, self.offer = text, offer
+        self.doubts = set(offer.doubtful) if offer else set()
+        self.text.set(text)
+        self.entry.icursor("end")
+        self.entry.selection_range(0, "end")
+
+    def check(self) -> None:
+        """Say what is unusual about the text as it stands; marks stay under what was not typed."""
+        text, marks = self.entry.get(), {}
+        if self.offer and len(text) == len(self.offer.text):
+            pairs = enumerate(zip(text, self.offer.text, self.offer.marks, strict=True))
+            kept = self.doubts | set(range(len(text))) - set(self.offer.doubtful)
+            marks = {i: mark for i, (now, was, mark) in pairs if now == was and i in kept}
+        else:
+            self.doubts.clear()
+        gui.draw_marks(self.window, marks, self.doubts)
+        remark = self.labelling.remark(text, finished=False) if text else ""
+        self.window["said"].update("\n".join(filter(None, [self.said, remark])))
+
+    def wait_for_readings(self) -> None:
+        """Ten times a second: offer the reading that comes while its image is looked at.
+
+        Selected as a whole, as typing may have begun at this moment, and never over anything.
+        """
+        reader, labelling = self.computer.reader, self.labelling
+        if reader is None or self.window.is_closed(quick_check=True):
+            return
+        if self.offer is None and not self.entry.get() and labelling.is_open(labelling.image):
+            offer = self.computer.offer(labelling.image)
+            if reader.trouble and not self.said:
+                self.said = f"No proposals: {reader.trouble}"
+                self.check()
+            elif offer:
+                self.said = self.said or offer.said
+                self.fill(offer.text, offer)
+        self.window.TKroot.after(100, self.wait_for_readings)
+
+
+# ---------------------------------------------------------------- from the constants to the window
 
 
 def main() -> None:
     """Label the images of a folder."""
     utils.settings(globals(), sys.argv[1:])
-    if LABELLER not in ("person", "answers"):
-        raise ValueError(f"LABELLER={LABELLER}: it must be person or answers.")
-    if ORDER != "name":
-        raise ValueError(f"ORDER={ORDER}: it must be name.")
+    for name, value, allowed in (
+        ("LABELLER", LABELLER, ("person", "answers", "nobody")),
+        ("ORDER", ORDER, (*proposals.orders, "suspects")),
+        ("CASE", CASE, tuple(folds)),
+    ):
+        if value not in allowed:
+            raise ValueError(
+                f"{name}={value}: it must be {', '.join(allowed[:-1])} or {allowed[-1]}."
+            )
+    for name, value in (("DOUBTFUL", DOUBTFUL), ("UNAIDED", UNAIDED)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}; it must lie between 0 and 1.")
     files, why = [], "IMAGE_FOLDER is None: which images are to be labelled?"
     try:
         files = utils.image_files(IMAGE_FOLDER) if IMAGE_FOLDER else []
     except ValueError as error:
         why = f"{error} Run getData.py first, or choose other images."
-    if LABELLER == "answers":
-        if not files:
-            raise ValueError(why)
-        answers = read_answers(files[0].parent / "index.csv")
-    else:
+    if LABELLER == "person":
         if not files:
             utils.note(why)
-        sg = open_gui()
-        files = files or ask_for_images(sg, why)
+        sg = gui.open_gui()
+        files = files or gui.ask_for_images(sg, why)
         if not files:
             return
+    elif not files:
+        raise ValueError(why)
 
-    folder = files[0].parent
-    with contextlib.closing(Labelling([file.name for file in files], LABELS_FILE)) as labelling:
-        if LABELLER == "answers":
+    folder, images, not_before = files[0].parent, [file.name for file in files], ""
+    answers = read_answers(folder / "index.csv") if LABELLER == "answers" else {}
+    known = find_labels(IMPORT_FROM, files, LABEL_PATTERN) if IMPORT_FROM else {}
+    computer = Proposals({}, DOUBTFUL, UNAIDED, folds[CASE])
+    if ORDER == "suspects":
+        table = (MODEL_FILE or utils.DATA / "model" / "captcha.pt").parent / "suspects.csv"
+        labels = utils.read_labels(LABELS_FILE) if LABELS_FILE.exists() else {}
+        computer.suspects = proposals.read_suspects(table, files, labels)
+        images, not_before = list(computer.suspects), proposals.written_at(table)
+    with contextlib.closing(Labelling(images, LABELS_FILE, not_before)) as labelling:
+        if known:
+            print(labelling.take_over(known))
+        if answers:
             labelling.keep_known(answers, "answers")
-        else:
-            LabelWindow(sg, labelling, folder).run()
+        if LABELLER == "person":
+            label(sg, labelling, folder, computer)
         print(labelling.summary())
+        if computer.reader or ORDER == "name":
+            print("\n".join(proposals.report(labelling, computer, ORDER)))
+        if EXPORT_TO:
+            print(write_rec_gt(EXPORT_TO, folder, labelling.confirmed()))
     command = "python split_data.py"
     if folder != utils.DATA / "download":
         command += f' IMAGE_FOLDER="{folder}"'
     if LABELS_FILE != utils.DATA / "labels.csv":
         command += f' LABELS_FILE="{LABELS_FILE}"'
     print(f"Next: {command}")
+
+
+def label(sg: ModuleType, labelling: Labelling, folder: Path, computer: Proposals) -> None:
+    """Open the window, with a model that reads ahead if there is one, until it is closed."""
+    if not computer.suspects and MODEL_FILE and MODEL_FILE.exists():
+        images = [image for image in labelling.images if labelling.is_open(image)]
+        computer.reader = Reader(MODEL_FILE, folder, images, computer.readings)
+    try:
+        LabelWindow(sg, labelling, folder, computer, ORDER).run()
+    finally:
+        if computer.reader:
+            computer.reader.close()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,12 +121,15 @@ def offer_suspect(suspect: Suspect) -> Offer:
     return Offer(suspect.label, differ, marks[: len(suspect.label)], said, "checked")
 
 
-def read_suspects(table: Path, files: Iterable[Path], labels: dict[str, str]) -> dict[str, Suspect]:
+def read_suspects(
+    table: Path, files: Iterable[Path], here: dict[str, dict[str, str]]
+) -> dict[str, Suspect]:
     """Return the labels of suspects.csv that were read differently, the most suspicious first.
 
     The images there are copies that split_data.py named; the originals among ``files`` are found
-    by their content. ``labels`` holds the labels that count now, which come before those of the
-    table. Raises ValueError if there is no such table, or if it is about other images.
+    by their content. ``here`` are the rows of labels.csv that count now, by image: their labels
+    come before those of the table. Raises ValueError if there is no such table, or if it is about
+    other images.
     """
     if not table.is_file():
         raise ValueError(f"there is no {table}; run train_script.py AUDIT_FOLDS=4 first.")
@@ -138,14 +142,20 @@ def read_suspects(table: Path, files: Iterable[Path], labels: dict[str, str]) ->
         if image is None:
             missing += 1
             continue
-        label = labels.get(image, row["label"])
-        if label != row["reading"]:
+        if row["label"] != row["reading"]:
+            label = here.get(image, row)["label"] or row["label"]
             suspects[image] = Suspect(label, row["reading"], float(row["confidence"]))
     if missing:
         utils.note(f"{missing} of the {len(rows)} images in {table} are not in the image folder.")
     if not suspects:
         raise ValueError(f"{table} names no image of the folder that was read differently.")
     return suspects
+
+
+def written_at(file: Path) -> str:
+    """Return the time at which a file was written, as it would stand in the tables."""
+    moment = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
+    return moment.isoformat(timespec="seconds")
 
 
 # ---------------------------------------------------------------- what comes of it

@@ -13,7 +13,6 @@ Next: python train_script.py
 """
 
 import os
-import re
 import shutil
 import sys
 from collections import Counter
@@ -44,7 +43,7 @@ def main() -> None:
         raise ValueError("VAL_FRACTION and TEST_FRACTION together leave nothing to train on.")
 
     if LABELS_FILE is None:
-        labels = labels_from_names(IMAGE_FOLDER, LABEL_PATTERN)
+        labels = utils.labels_from_names(IMAGE_FOLDER, LABEL_PATTERN)
     else:
         labels = labels_from_table(IMAGE_FOLDER, LABELS_FILE)
     counts = split(labels, SPLIT_FOLDER, VAL_FRACTION, TEST_FRACTION, SEED)
@@ -63,27 +62,6 @@ def labels_from_table(image_folder: Path, labels_file: Path) -> dict[Path, str]:
         raise ValueError(
             f"{labels_file} has no label for an image in {image_folder}; run label_helper.py first."
         )
-    return labels
-
-
-def labels_from_names(image_folder: Path, pattern: str) -> dict[Path, str]:
-    """Return the label that each image's file name holds: group 1 of ``pattern``."""
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"LABEL_PATTERN {pattern!r} is no regular expression: {error}.") from error
-    if expression.groups < 1:
-        raise ValueError(f"LABEL_PATTERN {pattern!r} has no group ( ) to take the label from.")
-    files = utils.image_files(image_folder)
-    matches = {file: expression.search(file.stem) for file in files}
-    labels = {file: match[1] for file, match in matches.items() if match and match[1]}
-    if not labels:
-        raise ValueError(
-            f"LABEL_PATTERN {pattern!r} fits no file name in {image_folder}, such as "
-            f"{files[0].name}."
-        )
-    if len(labels) < len(files):
-        utils.note(f"{len(files) - len(labels)} file names do not fit LABEL_PATTERN; left out.")
     return labels
 
 

@@ -330,6 +330,27 @@ def parse_split_name(name: str) -> tuple[str, str] | None:
     return (unquote(match[1]), match[2]) if match else None
 
 
+def labels_from_names(image_folder: Path, pattern: str) -> dict[Path, str]:
+    """Return the label that each image's file name holds: group 1 of ``pattern``."""
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"LABEL_PATTERN {pattern!r} is no regular expression: {error}.") from error
+    if expression.groups < 1:
+        raise ValueError(f"LABEL_PATTERN {pattern!r} has no group ( ) to take the label from.")
+    files = image_files(image_folder)
+    matches = {file: expression.search(file.stem) for file in files}
+    labels = {file: match[1] for file, match in matches.items() if match and match[1]}
+    if not labels:
+        raise ValueError(
+            f"LABEL_PATTERN {pattern!r} fits no file name in {image_folder}, such as "
+            f"{files[0].name}."
+        )
+    if len(labels) < len(files):
+        note(f"{len(files) - len(labels)} file names do not fit LABEL_PATTERN; left out.")
+    return labels
+
+
 def labelled_images(folder: Path) -> list[tuple[Path, str]]:
     """Return (file, label) for each image in a folder that split_data.py made, by name.
 

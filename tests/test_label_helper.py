@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import gui
 import label_helper
 import utils
 from labelling import Labelling
@@ -353,7 +354,7 @@ def labels_are_something_else(folder, file):
         (break_nothing, "IMAGE_FOLDER=None", "IMAGE_FOLDER is None"),
         (remove_index, "LABELLER=answers", "no answers in .*index.csv.*LABELLER=person"),
         (remove_answers, "LABELLER=answers", "no answers in .*index.csv"),
-        (break_nothing, "LABELLER=cat", "LABELLER=cat: it must be person or answers"),
+        (break_nothing, "LABELLER=cat", "LABELLER=cat: it must be person, answers or nobody"),
         (break_nothing, "ORDER=size", "ORDER=size: it must be name"),
         (labels_are_a_folder, "LABELLER=answers", "labels.csv: Is a directory"),
         (labels_are_something_else, "LABELLER=answers", "labels.csv should begin with"),
@@ -380,7 +381,7 @@ def test_bad_input_ends_in_one_sentence_and_changes_nothing(tmp_path, break_it, 
 def open_view(display, tmp_path):
     """Open label windows in this process, and close them when the test is over."""
     before = signal.getsignal(signal.SIGINT)
-    sg = label_helper.open_gui()
+    sg = gui.open_gui()
     opened = []
 
     def open_one(folder):
@@ -478,7 +479,7 @@ def test_a_damaged_image_is_shown_as_such_and_can_only_be_marked_or_skipped(open
 @pytest.mark.parametrize("shape", [(28, 28), (50, 200), (1, 900), (900, 1), (600, 900), (80, 780)])
 def test_any_image_is_drawn_whole_in_the_middle_of_the_same_canvas(tmp_path, shape):
     Image.new("RGB", shape[::-1], (200, 30, 40)).save(tmp_path / "a.png")
-    data, trouble = label_helper.draw(tmp_path / "a.png", (840, 280))
+    data, trouble = gui.draw(tmp_path / "a.png", (840, 280))
     assert (data[:15], trouble) == (b"P6 840 280 255\n", "")
     canvas = np.frombuffer(data[15:], np.uint8).reshape(280, 840, 3)
     there = np.argwhere((canvas == (200, 30, 40)).all(axis=2))
@@ -509,8 +510,8 @@ def test_the_window_fits_a_small_screen_and_does_not_jump_between_images(open_vi
 
 def test_the_window_leaves_the_check_of_certificates_on(display, tmp_path):
     program = """
-import ssl, sys, label_helper
-label_helper.open_gui()
+import ssl, sys, gui
+gui.open_gui()
 context = ssl._create_default_https_context()
 print("PySimpleGUI" in sys.modules, context.verify_mode.name, context.check_hostname)
 """
