@@ -160,9 +160,13 @@ def make_window(sg: ModuleType, canvas: tuple[int, int]) -> Any:  # noqa: ANN401
     ]
     left = [
         [sg.Text(key="name", size=(50, 1), **grey), sg.Push(), sg.Text(key="place", **grey)],
-        [sg.Image(key="image", size=canvas, pad=(0, 6))],
+        [sg.Image(key="image", size=canvas, background_color=shade, **wide)],
         [sg.Input(key="entry", size=9, font=(fixed_font, 34), justification="center", **wide)],
-        [sg.Canvas(key="marks", size=(canvas[0], 32), background_color=paper, pad=0)],
+        [
+            sg.Canvas(
+                key="marks", size=(canvas[0], 32), background_color=paper, pad=0, expand_x=True
+            )
+        ],
         [sg.Text(key="said", size=(80, 2), justification="center", **wide)],
         [sg.ProgressBar(1, key="bar", size=(1, 8), **wide)],
         [sg.Text(key="counts", **grey)],
@@ -196,7 +200,8 @@ def draw_marks(window: Any, marks: dict[int, str], doubtful: set[int]) -> None: 
     canvas.delete("all")
     offset = entry.winfo_x() - canvas.winfo_x()
     for place, mark in marks.items():
-        left, _, width, _ = entry.bbox(place)
+        # tkinter's own bbox method asks the grid, not the entry.
+        left, _, width, _ = map(int, entry.tk.splitlist(entry.tk.call(entry, "bbox", place)))
         left, middle = offset + left, offset + left + width // 2
         if place in doubtful:
             canvas.create_rectangle(left + 2, 0, left + width - 2, 5, fill=warning, outline="")

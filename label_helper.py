@@ -75,10 +75,12 @@ class LabelWindow:
         self.window = gui.make_window(sg, canvas)
         self.entry = self.window["entry"].widget
         self.text = self.window["entry"].TKStringVar
-        self.fill("", None)
-        self.said = ""
-        self.entry.bind("<Key>", self.press)
-        self.text.trace_add("write", lambda *_: self.check())
+        # A tag of its own, before all others: PySimpleGUI binds some keys to the entry itself.
+        tag = f"press {self.entry}"
+        self.entry.bindtags((tag, *self.entry.bindtags()))
+        self.entry.bind_class(tag, "<Key>", self.press)
+        self.check_waits = False
+        self.text.trace_add("write", lambda *_: self.check_soon())
         self.show()
         self.wait_for_readings()
 
@@ -137,9 +139,10 @@ class LabelWindow:
         if event.char == "\x01":  # Ctrl+A, which on Linux would go to the beginning
             self.entry.selection_range(0, "end")
             return "break"
-        char = self.computer.fold(event.char)
-        if not event.char.isprintable() or not event.char:
+        control = event.state & 0x4 and not event.state & 0x20000  # AltGr on Windows is both
+        if control or not event.char or not event.char.isprintable():
             return None
+        char = self.computer.fold(event.char)
         first = last = self.entry.index("insert")
         if self.entry.selection_present():
             first, last = self.entry.index("sel.first"), self.entry.index("sel.last")
@@ -247,8 +250,17 @@ class LabelWindow:
         self.entry.icursor("end")
         self.entry.selection_range(0, "end")
 
+    def check_soon(self) -> None:
+        """Have the text checked when the entry has taken it in and no key waits."""
+        if not self.check_waits:
+            self.check_waits = True
+            self.entry.after_idle(self.check)
+
     def check(self) -> None:
         """Say what is unusual about the text as it stands; marks stay under what was not typed."""
+        self.check_waits = False
+        if self.window.is_closed(quick_check=True):
+            return
         text, marks = self.entry.get(), {}
         if self.offer and len(text) == len(self.offer.text):
             pairs = enumerate(zip(text, self.offer.text, self.offer.marks, strict=True))
@@ -272,7 +284,7 @@ class LabelWindow:
             offer = self.computer.offer(labelling.image)
             if reader.trouble and not self.said:
                 self.said = f"No proposals: {reader.trouble}"
-                self.check()
+                self.check_soon()
             elif offer:
                 self.said = self.said or offer.said
                 self.fill(offer.text, offer)
