@@ -99,7 +99,9 @@ class LabelWindow:
         if event in ("Help", *gui.view_keys):
             self.look(event)
             return
-        labelling, draft, said, typed = self.labelling, "", "", self.computer.fold(typed)
+        labelling, draft, said = self.labelling, "", ""
+        if typed != self.filled:
+            typed = self.computer.fold(typed)
         if event == "Keep" and self.trouble:
             draft, said = typed, "A file that cannot be read gets no label: Ctrl+U marks it."
         elif event == "Keep" and not typed:
@@ -215,9 +217,11 @@ class LabelWindow:
         unaided = "Without a proposal, to see how well the model reads." if withheld else ""
         self.said = said or self.trouble or done or (offer.said if offer else unaided)
         self.fill(offer.text if offer else draft if is_open else row["label"], offer)
+        self.tell(self.filled)
         if offer and offer.doubtful:
             self.select_next(0)
         self.entry.focus_set()
+        window.TKroot.title(f"Label helper: {labelling.position + 1} of {total}")
         window["name"].update(image)
         order = "" if self.order == "name" else f", {self.order} first"
         state = f"{row['state']}, " if row and not is_open else ""
@@ -257,7 +261,7 @@ class LabelWindow:
             self.entry.after_idle(self.check)
 
     def check(self) -> None:
-        """Say what is unusual about the text as it stands; marks stay under what was not typed."""
+        """Mark the characters that were not typed, and say what is unusual about the text."""
         self.check_waits = False
         if self.window.is_closed(quick_check=True):
             return
@@ -269,6 +273,10 @@ class LabelWindow:
         else:
             self.doubts.clear()
         gui.draw_marks(self.window, marks, self.doubts)
+        self.tell(text)
+
+    def tell(self, text: str) -> None:
+        """Say what there is to say about the image, and what is unusual about its label."""
         remark = self.labelling.remark(text, finished=False) if text else ""
         self.window["said"].update("\n".join(filter(None, [self.said, remark])))
 
@@ -341,8 +349,8 @@ def main() -> None:
         if LABELLER == "person":
             label(sg, labelling, folder, computer)
         print(labelling.summary())
-        if computer.reader or ORDER == "name":
-            print("\n".join(proposals.report(labelling, computer, ORDER)))
+        if LABELLER == "person" and ORDER != "suspects":
+            print("".join(proposals.report(labelling, computer, ORDER)), end="")
         if EXPORT_TO:
             print(write_rec_gt(EXPORT_TO, folder, labelling.confirmed()))
     command = "python split_data.py"
@@ -355,8 +363,9 @@ def main() -> None:
 
 def label(sg: ModuleType, labelling: Labelling, folder: Path, computer: Proposals) -> None:
     """Open the window, with a model that reads ahead if there is one, until it is closed."""
-    if not computer.suspects and MODEL_FILE and MODEL_FILE.exists():
-        images = [image for image in labelling.images if labelling.is_open(image)]
+    usual = utils.DATA / "model" / "captcha.pt"
+    if MODEL_FILE and ORDER != "suspects" and (MODEL_FILE.exists() or usual != MODEL_FILE):
+        images = labelling.coming(len(labelling.images))
         computer.reader = Reader(MODEL_FILE, folder, images, computer.readings)
     try:
         LabelWindow(sg, labelling, folder, computer, ORDER).run()

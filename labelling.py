@@ -107,18 +107,19 @@ class Labelling:
 
         What was labelled here, or marked as unreadable, stays as it is; differences are named.
         """
-        new, differ = {}, []
+        new, same, differ = {}, 0, []
         for image in filter(labels.__contains__, self.images):
             row = self.decision(image)
             if row is None or row["state"] == "skipped":
                 new[image] = labels[image]
-            elif (row["state"], row["label"]) != ("confirmed", labels[image]):
+            elif (row["state"], row["label"]) == ("confirmed", labels[image]):
+                same += 1
+            else:
                 here = row["label"] or row["state"]
                 differ.append(f"  {image}: {here} here, {labels[image]} there")
         if new:
             self.keep(new, "confirmed", "imported", 0)
             self.go(self.next_open(0) or 0)
-        same = len(labels) - len(new) - len(differ)
         said = f"Imported: {len(new)} labels; {same} were known already"
         if differ:
             said += f"; {len(differ)} differ and were left as they are here:"
@@ -232,7 +233,7 @@ class Labelling:
     def remark(self, label: str, finished: bool = True) -> str:
         """Say in what a label for the image in turn is unlike all others, once there are 20.
 
-        A label that is still being typed may be shorter.
+        A label that is still being typed may be shorter: that is said in other words.
         """
         self.count(self.image, -1)  # its own label is no reason
         lengths, new = sorted(+self.lengths), "".join(sorted(set(label) - set(+self.characters)))
@@ -241,9 +242,11 @@ class Labelling:
         back = " Ctrl+Z goes back to it." if finished else ""
         if enough and new:
             return f"No label but {label} has {new!r} in it.{back}"
-        if enough and len(label) not in lengths and (finished or len(label) > lengths[0]):
+        if not enough or len(label) in lengths:
+            return ""
+        if finished or len(label) > lengths[0]:
             return f"No label but {label} has {len(label)} characters.{back}"
-        return ""
+        return f"{len(label)} of {lengths[0]} characters."
 
 
 def lock(labels_file: Path) -> BinaryIO:

@@ -145,6 +145,12 @@ def read_suspects(
         if row["label"] != row["reading"]:
             label = here.get(image, row)["label"] or row["label"]
             suspects[image] = Suspect(label, row["reading"], float(row["confidence"]))
+    without = len(suspects.keys() - here.keys())
+    if without:
+        utils.note(
+            f"{without} of the images have no row in the labels file yet. It will hold what you "
+            "decide now; take in the other labels with IMPORT_FROM before you split by it."
+        )
     if missing:
         utils.note(f"{missing} of the {len(rows)} images in {table} are not in the image folder.")
     if not suspects:
@@ -179,12 +185,13 @@ def report(labelling: Labelling, proposals: Proposals, order: str) -> list[str]:
     if offered:
         lines.append(f"{hows.count('accepted')} proposals were right, {hows.count('corrected')} "
                      "were corrected.")  # fmt: skip
-    counts = labelling.counts()
-    trained = proposals.reader.trained if proposals.reader else None
+    counts, reader = labelling.counts(), proposals.reader
+    trained = reader.trained if reader else None  # stays None if the model was not loaded in time
     learnt = None if trained is None else labelling.confirmed_before(trained)
     wrong = 1 - sum(offered) / len(offered) if offered else None
-    lines.append(advice(counts["confirmed"], learnt, wrong, counts["open"]))
-    return lines
+    if counts["open"] and (reader is None or trained is not None):
+        lines.append(advice(counts["confirmed"], learnt, wrong, counts["open"]))
+    return [line + "\n" for line in lines]
 
 
 def advice(labels: int, learnt: int | None, wrong: float | None, left: int) -> str:
