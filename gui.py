@@ -62,6 +62,7 @@ def open_gui() -> ModuleType:
 
     # The import has switched the check of certificates off, for the whole program.
     ssl._create_default_https_context = checks_certificates
+    cv2.setNumThreads(1)  # on a busy computer its threads wait for each other longer than they save
     try:
         tkinter.Tk().destroy()
     except tkinter.TclError as error:

@@ -3,7 +3,6 @@
     python label_helper.py
     python label_helper.py ORDER=least-sure
     python label_helper.py ORDER=suspects
-    python label_helper.py IMPORT_FROM=/my/labels.csv
 
 Each label is on the disk before the next image comes up, so the window may be closed at any time;
 the next start goes on at the first open image. If there is a model, its reading stands in the entry
@@ -60,18 +59,15 @@ class LabelWindow:
         labelling: Labelling,
         folder: Path,
         computer: Proposals | None = None,
-        order: str = "name",
     ) -> None:
         canvas = (840, 280)  # width and height in pixels
-        self.labelling, self.order = labelling, order
-        self.computer = computer or Proposals({})
+        self.labelling, self.computer = labelling, computer or Proposals({})
         self.zoom, self.pan, self.helping = 1.0, 0.0, False
         self.help = gui.draw_help(canvas)
         self.picture = functools.lru_cache(maxsize=16)(
             lambda image, zoom, pan: gui.draw(folder / image, canvas, zoom, pan)
         )
-        self.ahead = ThreadPoolExecutor(1)  # draws the next image while this one is looked at
-        self.sorted_with = 0  # how many readings there were when the images were put in order
+        self.ahead = ThreadPoolExecutor(1)  # draws the next images while this one is looked at
         self.window = gui.make_window(sg, canvas)
         self.entry = self.window["entry"].widget
         self.text = self.window["entry"].TKStringVar
@@ -86,6 +82,8 @@ class LabelWindow:
 
     def run(self) -> None:
         """Label until the window is closed."""
+        if self.computer.reader:
+            self.computer.reader.start()
         event, values = self.window.read()
         while event is not None:
             self.handle(event, values["entry"].strip())
@@ -110,20 +108,20 @@ class LabelWindow:
             said, how = labelling.remark(typed), "typed"
             if self.offer:
                 how = self.offer.how if typed == self.offer.text else "corrected"
-            self.sort_ahead()
+            self.computer.sort_ahead(labelling)
             labelling.decide(typed, how=how)
         elif event in ("Skip", "Unreadable"):
             row = labelling.decision(labelling.image)
             if row and row["label"]:
                 said = f"{row['label']} no longer counts; Ctrl+Z brings it back."
-            self.sort_ahead()
+            self.computer.sort_ahead(labelling)
             labelling.decide("", "skipped" if event == "Skip" else "unreadable")
         elif event == "Undo":
             undone = labelling.undo()
             draft, said = (undone["label"], "") if undone else (typed, "Nothing is left to undo.")
         else:
             if event == "Order":
-                said = self.change_order()
+                said = self.computer.change_order(labelling)
             else:
                 labelling.go(labelling.position + {"Next": 1, "Previous": -1}[event])
             if typed != self.filled:
@@ -176,29 +174,6 @@ class LabelWindow:
         self.pan = min(max(self.pan + {"Left": -0.25, "Right": 0.25}.get(event, 0), 0), 1)
         self.show_picture()
 
-    def change_order(self) -> str:
-        """Put the images into the next order and go to the first open one; say what was done."""
-        if self.order not in proposals.orders:
-            return f"There is no other order for {self.order}."
-        if not self.computer.readings:
-            return "Another order needs a model, and images that it has read."
-        place = (proposals.orders.index(self.order) + 1) % len(proposals.orders)
-        self.order = proposals.orders[place]
-        self.labelling.arrange(self.computer.arrange(self.labelling.images, self.order))
-        first = self.labelling.next_open(0)
-        self.labelling.go(self.labelling.position if first is None else first)
-        return "Now by name." if self.order == "name" else f"Now {self.order} first."
-
-    def sort_ahead(self) -> None:
-        """Put the images still to come in order again, if more of them have been read."""
-        if self.order not in ("least-sure", "most-sure"):
-            return
-        if self.sorted_with != len(self.computer.readings):
-            self.sorted_with = len(self.computer.readings)
-            images, here = self.labelling.images, self.labelling.position + 1
-            coming = self.computer.arrange(images[here:], self.order)
-            self.labelling.arrange(images[:here] + coming)
-
     # ---- what the window shows
 
     def show(self, draft: str = "", said: str = "") -> None:
@@ -223,7 +198,7 @@ class LabelWindow:
         self.entry.focus_set()
         window.TKroot.title(f"Label helper: {labelling.position + 1} of {total}")
         window["name"].update(image)
-        order = "" if self.order == "name" else f", {self.order} first"
+        order = "" if self.computer.order == "name" else f", {self.computer.order} first"
         state = f"{row['state']}, " if row and not is_open else ""
         window["place"].update(f"{state}{labelling.position + 1} of {total}{order}")
         window["bar"].widget.configure(maximum=total, value=total - left)
@@ -236,7 +211,7 @@ class LabelWindow:
         latest = filter(None, map(labelling.decision, labelling.decided[:-11:-1]))
         window["last"].update("\n".join(row["label"] or f"({row['state']})" for row in latest))
         coming = labelling.coming(16)
-        for following in [name for name in coming if name != image][:1]:
+        for following in [name for name in coming if name != image][:4]:
             self.ahead.submit(self.picture, following, self.zoom, 0.0)
         if self.computer.reader:
             self.computer.reader.needed = coming
@@ -335,7 +310,7 @@ def main() -> None:
     folder, images, not_before = files[0].parent, [file.name for file in files], ""
     answers = read_answers(folder / "index.csv") if LABELLER == "answers" else {}
     known = find_labels(IMPORT_FROM, files, LABEL_PATTERN) if IMPORT_FROM else {}
-    computer = Proposals({}, DOUBTFUL, UNAIDED, folds[CASE])
+    computer = Proposals({}, ORDER, DOUBTFUL, UNAIDED, folds[CASE])
     if ORDER == "suspects":
         table = (MODEL_FILE or utils.DATA / "model" / "captcha.pt").parent / "suspects.csv"
         labels = utils.read_labels(LABELS_FILE) if LABELS_FILE.exists() else {}
@@ -350,7 +325,7 @@ def main() -> None:
             label(sg, labelling, folder, computer)
         print(labelling.summary())
         if LABELLER == "person" and ORDER != "suspects":
-            print("".join(proposals.report(labelling, computer, ORDER)), end="")
+            print("".join(proposals.report(labelling, computer)), end="")
         if EXPORT_TO:
             print(write_rec_gt(EXPORT_TO, folder, labelling.confirmed()))
     command = "python split_data.py"
@@ -368,7 +343,7 @@ def label(sg: ModuleType, labelling: Labelling, folder: Path, computer: Proposal
         images = labelling.coming(len(labelling.images))
         computer.reader = Reader(MODEL_FILE, folder, images, computer.readings)
     try:
-        LabelWindow(sg, labelling, folder, computer, ORDER).run()
+        LabelWindow(sg, labelling, folder, computer).run()
     finally:
         if computer.reader:
             computer.reader.close()

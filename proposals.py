@@ -55,13 +55,15 @@ class Proposals:
     def __init__(
         self,
         readings: dict[str, Reading],
+        order: str = "name",
         doubtful: float = 0.95,
         unaided: float = 0.0,
         fold: Callable[[str], str] = str,
         suspects: dict[str, Suspect] | None = None,
     ) -> None:
-        self.readings, self.doubtful, self.unaided = readings, doubtful, unaided
-        self.fold, self.suspects = fold, suspects or {}
+        self.readings, self.order, self.doubtful = readings, order, doubtful
+        self.unaided, self.fold, self.suspects = unaided, fold, suspects or {}
+        self.arranged_with = 0  # how many readings there were when the images were put in order
         self.reader: Reader | None = None  # who fills the readings, if anybody does
 
     def offer(self, image: str) -> Offer | None:
@@ -78,10 +80,11 @@ class Proposals:
         name = image.encode(errors="surrogateescape")
         return int(utils.content_hash(name)[:8], 16) / 16**8 < self.unaided
 
-    def arrange(self, images: Sequence[str], order: str) -> list[str]:
-        """Return the images in one of the orders; those not read yet come last."""
-        sign = {"name": 0, "least-sure": 1, "most-sure": -1}[order]
+    def arrange(self, images: Sequence[str]) -> list[str]:
+        """Return the images in the order that is set; those not read yet come last."""
+        sign = {"least-sure": 1, "most-sure": -1}.get(self.order, 0)
         read = self.readings if sign else {}
+        self.arranged_with = len(read)
 
         def place(image: str) -> tuple[bool, float, str]:
             reading = read.get(image)
@@ -90,6 +93,24 @@ class Proposals:
             )
 
         return sorted(images, key=place)
+
+    def sort_ahead(self, labelling: Labelling) -> None:
+        """Put the images still to come in order again, if more of them have been read."""
+        if self.order in ("least-sure", "most-sure") and self.arranged_with < len(self.readings):
+            images, here = labelling.images, labelling.position + 1
+            labelling.arrange(images[:here] + self.arrange(images[here:]))
+
+    def change_order(self, labelling: Labelling) -> str:
+        """Set the next order and go to the first open image in it; say what was done."""
+        if self.order not in orders:
+            return f"The {self.order} have no other order."
+        if not self.readings:
+            return "Another order needs a model, and images that it has read."
+        self.order = orders[(orders.index(self.order) + 1) % len(orders)]
+        labelling.arrange(self.arrange(labelling.images))
+        first = labelling.next_open(0)
+        labelling.go(labelling.position if first is None else first)
+        return "Now by name." if self.order == "name" else f"Now {self.order} first."
 
     def unaided_right(self, labelling: Labelling) -> list[bool]:
         """Return whether the reading was right for each image that was just typed unaided."""
@@ -167,7 +188,7 @@ def written_at(file: Path) -> str:
 # ---------------------------------------------------------------- what comes of it
 
 
-def report(labelling: Labelling, proposals: Proposals, order: str) -> list[str]:
+def report(labelling: Labelling, proposals: Proposals) -> list[str]:
     """Return what this run says about the model, in sentences for the person."""
     lines, right = [], proposals.unaided_right(labelling)
     if right:
@@ -175,16 +196,17 @@ def report(labelling: Labelling, proposals: Proposals, order: str) -> list[str]:
 
         share = sum(right) / len(right)
         low, high = wilson_interval(share, len(right))
+        which = "" if proposals.order == "name" else f", of those that came {proposals.order} first"
         lines.append(
-            f"Without being shown its proposal you agreed with the model on {sum(right)} of "
+            f"Without seeing its proposal you agreed with the model on {sum(right)} of "
             f"{len(right)} images: {100 * share:.0f} % (95 % interval {100 * low:.0f} to "
-            f"{100 * high:.0f} %)" + ("." if order == "name" else f", of those that came {order}.")
+            f"{100 * high:.0f} %){which}."
         )
     hows = [row["how"] for row in labelling.labelled_now()]
     offered = right + [how == "accepted" for how in hows if how in ("accepted", "corrected")]
     if offered:
-        lines.append(f"{hows.count('accepted')} proposals were right, {hows.count('corrected')} "
-                     "were corrected.")  # fmt: skip
+        accepted, corrected = hows.count("accepted"), hows.count("corrected")
+        lines.append(f"{accepted} proposals were right, {corrected} were corrected.")
     counts, reader = labelling.counts(), proposals.reader
     trained = reader.trained if reader else None  # stays None if the model was not loaded in time
     learnt = None if trained is None else labelling.confirmed_before(trained)
@@ -235,10 +257,14 @@ class Reader:
         self.needed: Sequence[str] = ()  # whose turn comes next; may be set at any time
         self.trained: str | None = None  # when the model was trained, once it is loaded
         self.trouble = ""  # why there are no more readings
-        pipe = subprocess.PIPE
-        command = [sys.executable, str(Path(__file__).resolve()), str(model_file), str(folder)]
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, encoding="utf-8")
+        self.command = [sys.executable, __file__, str(model_file), str(folder)]
+        self.process: subprocess.Popen | None = None
         self.thread = threading.Thread(target=self.work, args=[dict.fromkeys(images)], daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(self.command, stdin=pipe, stdout=pipe, encoding="utf-8")
         self.thread.start()
 
     def work(self, unread: dict[str, None]) -> None:
@@ -246,8 +272,9 @@ class Reader:
         try:
             self.trained = self.hear()["trained"]
             while unread:
-                wanted = itertools.chain(filter(unread.__contains__, self.needed), unread)
-                batch = list(itertools.islice(dict.fromkeys(wanted), batch_size))
+                wanted = [image for image in self.needed if image in unread]
+                batch = dict.fromkeys([*wanted, *itertools.islice(unread, batch_size)])
+                batch = list(batch)[:batch_size]
                 for image in batch:
                     del unread[image]
                 print(json.dumps(batch), file=self.process.stdin, flush=True)
@@ -266,6 +293,8 @@ class Reader:
 
     def close(self) -> None:
         """End the other process."""
+        if self.process is None:
+            return
         self.process.kill()
         self.thread.join()
         with contextlib.suppress(OSError):  # something may still have been on its way
@@ -276,9 +305,11 @@ class Reader:
 
 def serve(model_file: Path, folder: Path) -> None:
     """Read the images named on standard input, a JSON list a line; answer each with a JSON line."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl+C ends this process without a word
+    for name in ("SIGINT", "SIGPIPE"):  # Ctrl+C, or a window that was killed, ends this process ...
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)  # ... without a word
     if hasattr(os, "nice"):
-        os.nice(10)  # the window comes first
+        os.nice(19)  # the window comes first
     import torch
 
     import model

@@ -27,7 +27,8 @@ from proposals import Offer, Proposals, Reader  # noqa: E402
 IMAGE_FOLDER = utils.DATA / "download"  # images with an index.csv, or named by their labels
 LABEL_PATTERN = "(.+)"  # see split_data.py
 COUNT = 1000  # images to label, drawn by the seed
-TRAIN_AT = [40, 120, 400]  # how many labels there are at each training
+TRAIN_AT = [60, 200, 500]  # how many labels there are at each training
+TEST_FRACTION = 0.05  # see split_data.py; small, as the unaided images say how well it reads
 START_FROM: Path | None = None  # see train_script.py; "practice" also proposes from the start
 ORDER = "most-sure"  # see label_helper.py
 UNAIDED = 0.03  # see label_helper.py
@@ -163,16 +164,17 @@ def keys_to_correct(offer: Offer, truth: str) -> int:
 def sit_down(person: Person, labels_file: Path, model_file: Path | None, goal: int) -> None:
     """Label until there are ``goal`` labels, with the proposals of a model if there is one."""
     labelling = Labelling(list(person.truth), labels_file)
-    computer = Proposals({}, DOUBTFUL, UNAIDED)
+    computer = Proposals({}, ORDER, DOUBTFUL, UNAIDED)
     person.right = []
     if model_file:
         images = labelling.coming(len(labelling.images))
         reader = Reader(model_file, IMAGE_FOLDER, images, computer.readings)
+        reader.start()
         reader.thread.join()  # the window would not wait; this program has no need to hurry
         reader.close()
         if reader.trouble:
             raise ValueError(reader.trouble)
-        labelling.arrange(computer.arrange(labelling.images, ORDER))
+        labelling.arrange(computer.arrange(labelling.images))
         labelling.go(labelling.next_open(0))
     while len(person.given) < goal:
         image = labelling.image
@@ -187,7 +189,7 @@ def train(labels_file: Path, model_folder: Path) -> str:
     split = WORK_FOLDER / "split"
     call(
         "split_data.py", f"IMAGE_FOLDER={IMAGE_FOLDER}", f"LABELS_FILE={labels_file}",
-        f"SPLIT_FOLDER={split}", f"SEED={SEED}",
+        f"SPLIT_FOLDER={split}", f"TEST_FRACTION={TEST_FRACTION}", f"SEED={SEED}",
     )  # fmt: skip
     call(
         "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={model_folder}", f"SEED={SEED}",

@@ -1,0 +1,257 @@
+"""How fast and how safe the label window is, typed at for real on a virtual screen.
+
+    python benchmarks/label_speed.py
+
+Needs Xvfb and xdotool, and WINDOW_MANAGER for one of the measurements. Prints how long the window
+takes to open, the time from Enter to the next image, whether keys are lost at DELAY ms a key with
+and without a window manager, and what is left after kill -9 at random moments while typing.
+"""
+
+import contextlib
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+project = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(project))
+
+import numpy as np  # noqa: E402
+from pyvirtualdisplay import Display  # noqa: E402
+
+import practice_site  # noqa: E402
+import utils  # noqa: E402
+
+# ---- edit these ----------------------------------------------------------------------------------
+IMAGES = 10_000  # in the folder that is opened
+OPENINGS = 5  # how often
+LABELS = 300  # typed for the time from Enter to the next image, and for lost keys
+DELAY = 12  # ms between keys
+KILLS = 100  # how often the window is killed while one types
+MODEL_FILE = utils.DATA / "practice.pt"  # proposes in one of the measurements
+WINDOW_MANAGER = "matchbox-window-manager"  # any that is installed
+WORK_FOLDER = utils.DATA / "label_speed"  # for images and labels
+# --------------------------------------------------------------------------------------------------
+
+letters = "abcdefgh2345678"
+
+
+def main() -> None:
+    """Measure as the constants say."""
+    utils.settings(globals(), sys.argv[1:])
+    many, few = WORK_FOLDER / "many", WORK_FOLDER / "few"
+    make_images(many, IMAGES)
+    make_images(few, LABELS)
+    with screen() as environment:
+        for name, model in (("no model", None), ("a model", MODEL_FILE)):
+            labels_file = WORK_FOLDER / "opening.csv"
+            labels_file.unlink(missing_ok=True)
+            times = [opening_time(many, labels_file, model, environment) for _ in range(OPENINGS)]
+            print(f"{IMAGES} images, {name}: open and ready for keys in {in_words(times, 's', 2)}")
+            times = enter_times(many, labels_file, model, LABELS, environment)
+            print(
+                f"  Enter to the next image on the screen: {in_words(times, 'ms', 1)}", flush=True
+            )
+    for manager in (None, WINDOW_MANAGER):
+        with screen(manager) as environment:
+            typed, kept = type_fast(few, WORK_FOLDER / "typing.csv", LABELS, DELAY, environment)
+            wrong = sum(a != b for a, b in zip(typed, kept, strict=False))
+            print(
+                f"{DELAY} ms a key, {manager or 'no window manager'}: {len(typed)} labels typed, "
+                f"{len(kept)} kept, {wrong} of them wrong",
+                flush=True,
+            )
+    lost = wrong = shown = 0
+    with screen() as environment:
+        for seed in range(KILLS):
+            typed, acknowledged, kept = killed(
+                few, WORK_FOLDER / "kill.csv", DELAY, random.Random(seed), environment
+            )
+            shown += acknowledged
+            lost += max(0, acknowledged - len(kept))
+            wrong += kept != typed[: len(kept)]
+    print(
+        f"killed {KILLS} times while typing, {shown} labels were acknowledged by then: {lost} "
+        f"lost, {wrong} files with a wrong label"
+    )
+
+
+def make_images(folder: Path, count: int) -> None:
+    """Fill a folder with practice images; a few hundred drawn ones under many names."""
+    if folder.is_dir() and len(list(folder.iterdir())) == count:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for number in range(count):
+        if number < 300:
+            practice_site.draw("simple", number)[0].save(folder / f"{number:05}.png")
+        else:
+            shutil.copyfile(folder / f"{number % 300:05}.png", folder / f"{number:05}.png")
+
+
+@contextlib.contextmanager
+def screen(manager: str | None = None) -> Iterator[dict[str, str]]:
+    """Give the environment of a virtual screen, with a window manager if one is named."""
+    with Display(size=(1280, 800), manage_global_env=False) as display:
+        environment = {**os.environ, "DISPLAY": display.new_display_var}
+        process = subprocess.Popen([manager], env=environment) if manager else None
+        time.sleep(0.5)
+        yield environment
+        if process:
+            process.kill()
+            process.wait()
+
+
+def xdotool(environment: dict[str, str], *arguments: str) -> str:
+    """Run xdotool and return what it says."""
+    command = ["xdotool", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True).stdout.strip()
+
+
+def start(
+    folder: Path, labels_file: Path, model: Path | None, environment: dict[str, str]
+) -> subprocess.Popen:
+    """Start the label window and wait until it has the keyboard."""
+    command = [sys.executable, str(project / "label_helper.py"), f"IMAGE_FOLDER={folder}"]
+    command += [f"LABELS_FILE={labels_file}", f"MODEL_FILE={model}"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    while "Label helper: " not in title(environment):
+        if process.poll() is not None:
+            raise ValueError("the label window did not open")
+        time.sleep(0.01)
+    return process
+
+
+def title(environment: dict[str, str]) -> str:
+    """Return the title of the window that has the keyboard."""
+    return xdotool(environment, "getwindowfocus", "getwindowname")
+
+
+def end(process: subprocess.Popen) -> None:
+    """Kill the label window."""
+    process.kill()
+    process.wait()
+
+
+def opening_time(
+    folder: Path, labels_file: Path, model: Path | None, environment: dict[str, str]
+) -> float:
+    """Return the seconds from the command to a window that takes keys."""
+    started = time.perf_counter()
+    process = start(folder, labels_file, model, environment)
+    seconds = time.perf_counter() - started
+    end(process)
+    return seconds
+
+
+def enter_times(
+    folder: Path,
+    labels_file: Path,
+    model: Path | None,
+    count: int,
+    environment: dict[str, str],
+) -> list[float]:
+    """Return the milliseconds from each Enter until the next image is drawn.
+
+    Measured inside the window's own process, with real key events: what Tk does is in it.
+    """
+    program = f"""
+import sys, time
+from pathlib import Path
+import gui, label_helper, utils
+from labelling import Labelling
+from proposals import Proposals, Reader
+folder, model = Path(sys.argv[1]), Path(sys.argv[3]) if sys.argv[3] != "None" else None
+computer = Proposals({{}})
+labelling = Labelling([file.name for file in utils.image_files(folder)], Path(sys.argv[2]))
+if model:
+    computer.reader = Reader(model, folder, labelling.images, computer.readings)
+view = label_helper.LabelWindow(gui.open_gui(), labelling, folder, computer)
+if model:
+    computer.reader.start()
+entry, root = view.entry, view.window.TKroot
+root.update()
+for _ in range({count}):
+    for key in (*"ab2de", "Return"):
+        entry.event_generate("<Key>", keysym=key)
+        started = time.perf_counter()
+    event, values = view.window.read()
+    view.handle(event, values["entry"].strip())
+    root.update()  # draw it; a measuring program may, as it types nothing ahead
+    print(1000 * (time.perf_counter() - started))
+    time.sleep(0.07)  # a label at 12 ms a key
+if model:
+    computer.reader.close()
+"""
+    command = [sys.executable, "-c", program, str(folder), str(labels_file), str(model)]
+    environment = {**environment, "PYTHONPATH": str(project)}
+    done = subprocess.run(
+        command, env=environment, cwd=folder.parent, capture_output=True, text=True, check=True
+    )
+    return [float(line) for line in done.stdout.splitlines()]
+
+
+def random_labels(count: int, rng: random.Random) -> list[str]:
+    """Return labels to type."""
+    return ["".join(rng.choices(letters, k=5)) for _ in range(count)]
+
+
+def type_fast(
+    folder: Path, labels_file: Path, count: int, delay: int, environment: dict[str, str]
+) -> tuple[list[str], list[str]]:
+    """Type ``count`` labels at ``delay`` ms a key; return them and what the file then holds."""
+    labels_file.unlink(missing_ok=True)
+    process = start(folder, labels_file, None, environment)
+    typed = random_labels(count, random.Random(0))
+    xdotool(environment, "type", "--delay", str(delay), "".join(label + "\n" for label in typed))
+    time.sleep(2)
+    end(process)
+    return typed, kept_labels(labels_file)
+
+
+def kept_labels(labels_file: Path) -> list[str]:
+    """Return the labels in a file, in the order in which they were kept."""
+    return [row["label"] for row in utils.read_table(labels_file, utils.LABEL_COLUMNS)]
+
+
+def killed(
+    folder: Path,
+    labels_file: Path,
+    delay: int,
+    rng: random.Random,
+    environment: dict[str, str],
+) -> tuple[list[str], int, list[str]]:
+    """Kill the window at a random moment while labels are typed.
+
+    Returns what was typed, how many labels the window had acknowledged in its title by showing the
+    next image, and the labels that the file holds.
+    """
+    labels_file.unlink(missing_ok=True)
+    process = start(folder, labels_file, None, environment)
+    typed = random_labels(40, rng)
+    keys = "".join(label + "\n" for label in typed)
+    command = ["xdotool", "type", "--delay", str(delay), keys]
+    typist = subprocess.Popen(command, env=environment)
+    time.sleep(rng.uniform(0.1, 0.9 * len(keys) * delay / 1000))
+    acknowledged = int(title(environment).split()[2]) - 1
+    end(process)
+    typist.kill()
+    typist.wait()
+    return typed, acknowledged, kept_labels(labels_file)
+
+
+def in_words(values: Sequence[float], unit: str, digits: int) -> str:
+    """Return the median, the 95th percentile and the greatest of some values."""
+    median, most = np.percentile(values, [50, 95])
+    return (
+        f"{median:.{digits}f} {unit} (median), {most:.{digits}f} {unit} (95th percentile), "
+        f"{max(values):.{digits}f} {unit} at most"
+    )
+
+
+if __name__ == "__main__":
+    utils.run(main)
