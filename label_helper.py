@@ -23,7 +23,8 @@ from typing import Any
 import gui
 import proposals
 import utils
-from labelling import Labelling, find_labels, read_answers, write_rec_gt
+from exchange import find_labels, read_answers, write_rec_gt
+from labelling import Labelling
 from proposals import Offer, Proposals, Reader
 
 # ---- edit these ----------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from repeat import call  # noqa: E402
 
 import utils  # noqa: E402
-from labelling import Labelling, read_answers  # noqa: E402
+from exchange import read_answers  # noqa: E402
+from labelling import Labelling  # noqa: E402
 from proposals import Offer, Proposals, Reader  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
