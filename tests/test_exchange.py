@@ -1,4 +1,4 @@
-"""exchange.py: labels from elsewhere come in, and none that was made here is lost; labels go out again."""
+"""exchange.py: labels from elsewhere come in, none made here is lost, and labels go out again."""
 
 import csv
 import shutil
