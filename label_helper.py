@@ -25,7 +25,7 @@ import proposals
 import utils
 from exchange import find_labels, read_answers, write_rec_gt
 from labelling import Labelling
-from proposals import Offer, Proposals, Reader
+from proposals import Offer, Proposals
 
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGE_FOLDER: Path | None = utils.DATA / "download"  # the images; None asks with a window
@@ -134,8 +134,11 @@ class LabelWindow:
         if event.keysym in modifiers:
             return None
         self.labelling.keys += 1
+        first = last = self.entry.index("insert")
+        if self.entry.selection_present():
+            first, last = self.entry.index("sel.first"), self.entry.index("sel.last")
         if event.keysym == "Tab":
-            self.select_next(self.entry.index("insert"))
+            self.select_next(first if last > first + 1 else last)
             return "break"
         if event.char == "\x01":  # Ctrl+A, which on Linux would go to the beginning
             self.entry.selection_range(0, "end")
@@ -144,9 +147,6 @@ class LabelWindow:
         if control or not event.char or not event.char.isprintable():
             return None
         char = self.computer.fold(event.char)
-        first = last = self.entry.index("insert")
-        if self.entry.selection_present():
-            first, last = self.entry.index("sel.first"), self.entry.index("sel.last")
         doubtful = last == first + 1 and first in self.doubts
         if not doubtful and char == event.char:
             return None
@@ -311,19 +311,26 @@ def main() -> None:
     folder, images, not_before = files[0].parent, [file.name for file in files], ""
     answers = read_answers(folder / "index.csv") if LABELLER == "answers" else {}
     known = find_labels(IMPORT_FROM, files, LABEL_PATTERN) if IMPORT_FROM else {}
+    usual_model = utils.DATA / "model" / "captcha.pt"
     computer = Proposals({}, ORDER, DOUBTFUL, UNAIDED, folds[CASE])
     if ORDER == "suspects":
-        table = (MODEL_FILE or utils.DATA / "model" / "captcha.pt").parent / "suspects.csv"
+        table = (MODEL_FILE or usual_model).parent / "suspects.csv"
         labels = utils.read_labels(LABELS_FILE) if LABELS_FILE.exists() else {}
         computer.suspects = proposals.read_suspects(table, files, labels)
         images, not_before = list(computer.suspects), proposals.written_at(table)
-    with contextlib.closing(Labelling(images, LABELS_FILE, not_before)) as labelling:
+    with (
+        contextlib.closing(Labelling(images, LABELS_FILE, not_before)) as labelling,
+        contextlib.closing(computer),
+    ):
         if known:
             print(labelling.take_over(known))
         if answers:
             labelling.keep_known(answers, "answers")
         if LABELLER == "person":
-            label(sg, labelling, folder, computer)
+            wanted = MODEL_FILE and (MODEL_FILE.exists() or usual_model != MODEL_FILE)
+            if wanted and ORDER != "suspects" and labelling.counts()["open"]:
+                computer.read(MODEL_FILE, folder, labelling.coming(len(images)))
+            LabelWindow(sg, labelling, folder, computer).run()
         print(labelling.summary())
         if LABELLER == "person" and ORDER != "suspects":
             print("".join(proposals.report(labelling, computer)), end="")
@@ -335,19 +342,6 @@ def main() -> None:
     if LABELS_FILE != utils.DATA / "labels.csv":
         command += f' LABELS_FILE="{LABELS_FILE}"'
     print(f"Next: {command}")
-
-
-def label(sg: ModuleType, labelling: Labelling, folder: Path, computer: Proposals) -> None:
-    """Open the window, with a model that reads ahead if there is one, until it is closed."""
-    usual = utils.DATA / "model" / "captcha.pt"
-    if MODEL_FILE and ORDER != "suspects" and (MODEL_FILE.exists() or usual != MODEL_FILE):
-        images = labelling.coming(len(labelling.images))
-        computer.reader = Reader(MODEL_FILE, folder, images, computer.readings)
-    try:
-        LabelWindow(sg, labelling, folder, computer).run()
-    finally:
-        if computer.reader:
-            computer.reader.close()
 
 
 if __name__ == "__main__":

@@ -203,9 +203,10 @@ class Labelling:
         return sum(row["state"] == "confirmed" and row["time"] < moment for row in rows)
 
     def labelled_now(self) -> list[dict]:
-        """Return the rows of the images that were labelled in this run."""
+        """Return the rows of the images that were labelled in this run, not only taken over."""
         last = {row["image"]: row for row in self.written}.values()
-        return [row for row in last if row["state"] == "confirmed" and row["how"] != "undo"]
+        other = ("undo", "imported")
+        return [row for row in last if row["state"] == "confirmed" and row["how"] not in other]
 
     def speed(self) -> tuple[int, float]:
         """Return how many images were labelled in this run, and how many a minute.

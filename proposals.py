@@ -66,6 +66,15 @@ class Proposals:
         self.arranged_with = 0  # how many readings there were when the images were put in order
         self.reader: Reader | None = None  # who fills the readings, if anybody does
 
+    def read(self, model_file: Path, folder: Path, images: Iterable[str]) -> None:
+        """Have images read by a model, as soon as the reader is started."""
+        self.reader = Reader(model_file, folder, images, self.readings)
+
+    def close(self) -> None:
+        """Have nothing read any more."""
+        if self.reader:
+            self.reader.close()
+
     def offer(self, image: str) -> Offer | None:
         """Return what stands in the entry at first, or None if that is nothing."""
         if image in self.suspects:
@@ -117,9 +126,7 @@ class Proposals:
         return [
             self.fold(self.readings[row["image"]].text) == row["label"]
             for row in labelling.labelled_now()
-            if row["how"] == "typed"
-            and row["image"] in self.readings
-            and self.is_unaided(row["image"])
+            if row["image"] in self.readings and self.is_unaided(row["image"])
         ]
 
 

@@ -559,6 +559,9 @@ def test_confidence_stands_beneath_each_character_and_doubt_is_no_mere_colour(op
     press(view, "x")
     settle(view)
     assert marks(view) == ([(0, "99"), (2, "99"), (3, "99"), (4, "50?")], [4])
+    press(view, "j")  # it was right
+    settle(view)
+    assert marks(view) == ([(0, "99"), (2, "99"), (3, "99")], [])
     press(view, "Home", "y")  # now all are one place further right
     settle(view)
     assert marks(view) == ([], [])
@@ -578,6 +581,9 @@ def test_a_reading_that_comes_late_never_touches_what_is_typed(open_view, tmp_pa
     computer.readings["b.png"] = reading("late", doubtful=[0])
     settle(view)
     assert (in_entry(view), selected(view)) == ("late", (0, 4))  # typing replaces all of it
+    press(view, "Tab")
+    assert selected(view) == (0, 1)
+    press(view, "Control-a")
     press(view, "n", "e", "w", "Return", "Prior")
     computer.readings["b.png"] = reading("later")
     settle(view)
@@ -619,8 +625,9 @@ def test_zoom_stays_and_neither_it_nor_help_touches_what_is_typed(open_view, tmp
     press(view, "Return")
     assert not view.helping
     assert (view.zoom, view.pan) == (1.25**2, 0)
-    press(view, *["Control-minus"] * 30, "Control-Left")
-    assert (view.zoom, view.pan, in_entry(view)) == (0.3, 0, "")
+    view.computer.readings["c.png"] = reading("abc", doubtful=[1])
+    press(view, "Next", *["Control-minus"] * 30, "Control-Left")
+    assert (view.zoom, view.pan, in_entry(view), selected(view)) == (0.3, 0, "abc", (1, 2))
     assert rows_of(tmp_path / "labels.csv") == [("a.png", "xy", "confirmed", "typed")]
 
 
