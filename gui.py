@@ -31,8 +31,6 @@ buttons = {
 view_keys = {
     "Larger": ("<Control-plus>", "<Control-equal>", "<Control-KP_Add>"),
     "Smaller": ("<Control-minus>", "<Control-KP_Subtract>"),
-    "Left": ("<Control-Left>",),
-    "Right": ("<Control-Right>",),
 }
 help_lines = (
     ("Enter", "keep what stands in the entry, and go on; so does the keypad's Enter"),

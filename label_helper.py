@@ -55,11 +55,7 @@ class LabelWindow:
     """
 
     def __init__(
-        self,
-        sg: ModuleType,
-        labelling: Labelling,
-        folder: Path,
-        computer: Proposals | None = None,
+        self, sg: ModuleType, labelling: Labelling, folder: Path, computer: Proposals | None = None
     ) -> None:
         canvas = (840, 280)  # width and height in pixels
         self.labelling, self.computer = labelling, computer or Proposals({})
@@ -144,6 +140,9 @@ class LabelWindow:
             self.entry.selection_range(0, "end")
             return "break"
         control = event.state & 0x4 and not event.state & 0x20000  # AltGr on Windows is both
+        if control and event.keysym in ("Left", "Right"):  # the entry would move its cursor
+            self.look(event.keysym)
+            return "break"
         if control or not event.char or not event.char.isprintable():
             return None
         char = self.computer.fold(event.char)
