@@ -163,7 +163,7 @@ def make_window(sg: ModuleType, canvas: tuple[int, int]) -> Any:  # noqa: ANN401
         [sg.Input(key="entry", size=9, font=(fixed_font, 34), justification="center", **wide)],
         [
             sg.Canvas(
-                key="marks", size=(canvas[0], 32), background_color=paper, pad=0, expand_x=True
+                key="marks", size=(canvas[0], 46), background_color=paper, pad=0, expand_x=True
             )
         ],
         [sg.Text(key="said", size=(80, 2), justification="center", **wide)],
@@ -203,9 +203,8 @@ def draw_marks(window: Any, marks: dict[int, str], doubtful: set[int]) -> None: 
         left, _, width, _ = map(int, entry.tk.splitlist(entry.tk.call(entry, "bbox", place)))
         left, middle = offset + left, offset + left + width // 2
         if place in doubtful:
-            canvas.create_rectangle(left + 2, 0, left + width - 2, 5, fill=warning, outline="")
-            canvas.create_text(
-                middle, 19, text=f"{mark}?", fill=warning, font=(fixed_font, 12, "bold")
-            )
+            canvas.create_rectangle(left + 2, 0, left + width - 2, 4, fill=warning, outline="")
+            style = {"font": (fixed_font, -15, "bold"), "fill": warning, "justify": "center"}
+            canvas.create_text(middle, 6, text=f"{mark}\n?", anchor="n", **style)
         else:
-            canvas.create_text(middle, 19, text=mark, fill=soft, font=(fixed_font, 11))
+            canvas.create_text(middle, 6, text=mark, anchor="n", fill=soft, font=(fixed_font, -15))

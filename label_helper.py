@@ -30,11 +30,13 @@ from proposals import Offer, Proposals
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGE_FOLDER: Path | None = utils.DATA / "download"  # the images; None asks with a window
 LABELS_FILE = utils.DATA / "labels.csv"  # one row a decision; the last row of an image counts
-LABELLER = "person"  # "person" types in a window; "answers" takes those of the practice site;
-# "nobody" only imports and exports
+# "person" types in a window; "answers" takes those of the practice site; "nobody" only imports and
+# exports
+LABELLER = "person"
 MODEL_FILE: Path | None = utils.DATA / "model" / "captcha.pt"  # proposes, if it exists; None: no
-ORDER = "name"  # "name", "least-sure" first (teach most), "most-sure" first (are accepted fastest),
-# or "suspects": the labels that train_script.py AUDIT_FOLDS=4 found probably wrong
+# "name", "least-sure" first (these teach most), "most-sure" first (these are accepted fastest), or
+# "suspects": only the labels that train_script.py AUDIT_FOLDS=4 found probably wrong
+ORDER = "name"
 DOUBTFUL = 0.95  # characters that the model is less sure of are marked
 UNAIDED = 0.03  # share of the images shown without a proposal, to see how well the model reads
 CASE = "keep"  # or "lower", "upper": what every letter becomes

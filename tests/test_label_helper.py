@@ -553,12 +553,12 @@ def test_confidence_stands_beneath_each_character_and_doubt_is_no_mere_colour(op
     view = open_view(make_images(tmp_path / "images", IMAGES), computer)
     settle(view)
     assert marks(view) == (
-        [(0, "99"), (1, "50?"), (2, "99"), (3, "99"), (4, "50?")],
+        [(0, "99"), (1, "50\n?"), (2, "99"), (3, "99"), (4, "50\n?")],
         [1, 4],
     )
     press(view, "x")
     settle(view)
-    assert marks(view) == ([(0, "99"), (2, "99"), (3, "99"), (4, "50?")], [4])
+    assert marks(view) == ([(0, "99"), (2, "99"), (3, "99"), (4, "50\n?")], [4])
     press(view, "j")  # it was right
     settle(view)
     assert marks(view) == ([(0, "99"), (2, "99"), (3, "99")], [])
