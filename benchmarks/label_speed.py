@@ -11,6 +11,7 @@ import contextlib
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -118,7 +119,8 @@ def start(
     """Start the label window and wait until it has the keyboard."""
     command = [sys.executable, str(project / "label_helper.py"), f"IMAGE_FOLDER={folder}"]
     command += [f"LABELS_FILE={labels_file}", f"MODEL_FILE={model}"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, env=environment, stdout=quiet, start_new_session=True)
     while "Label helper: " not in title(environment):
         if process.poll() is not None:
             raise ValueError("the label window did not open")
@@ -132,8 +134,8 @@ def title(environment: dict[str, str]) -> str:
 
 
 def end(process: subprocess.Popen) -> None:
-    """Kill the label window."""
-    process.kill()
+    """Kill the label window, and what reads images for it."""
+    os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
@@ -208,7 +210,11 @@ def type_fast(
     process = start(folder, labels_file, None, environment)
     typed = random_labels(count, random.Random(0))
     xdotool(environment, "type", "--delay", str(delay), "".join(label + "\n" for label in typed))
-    time.sleep(2)
+    kept, still = 0, 0
+    while kept < count and still < 30:  # what is typed ahead may still be worked off
+        time.sleep(0.2)
+        before, kept = kept, len(kept_labels(labels_file))
+        still = 0 if kept > before else still + 1
     end(process)
     return typed, kept_labels(labels_file)
 
