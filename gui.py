@@ -28,7 +28,7 @@ buttons = {
     "Order": ("F2", "<F2>"),
     "Help": ("F1", "<F1>"),
 }
-view_keys = {
+view_keys = {  # these have no button
     "Larger": ("<Control-plus>", "<Control-equal>", "<Control-KP_Add>"),
     "Smaller": ("<Control-minus>", "<Control-KP_Subtract>"),
 }
@@ -42,7 +42,7 @@ help_lines = (
     ("PageUp, PageDown", "walk without deciding anything"),
     ("F2", "order: by name, least sure first (these teach most), most sure first (fast)"),
     ("Ctrl+plus, minus", "larger, smaller; Ctrl+Left, Right: move the enlarged picture"),
-    ("F1", "this help, or back to the picture"),
+    ("F1   Ctrl+Q", "this help, or back to the picture; close the window, all is kept"),
 )
 
 
@@ -183,7 +183,7 @@ def make_window(sg: ModuleType, canvas: tuple[int, int]) -> Any:  # noqa: ANN401
         window[name].widget.configure(takefocus=0)  # Tab must not lead out of the entry
         for binding in bindings:
             window.bind(binding, name)
-    for name, bindings in view_keys.items():
+    for name, bindings in {**view_keys, "Close": ("<Control-q>", "<Control-Q>")}.items():
         for binding in bindings:
             window.bind(binding, name)
     window.TKroot.focus_force()  # without a window manager nothing could be typed otherwise

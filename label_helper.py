@@ -84,7 +84,7 @@ class LabelWindow:
         if self.computer.reader:
             self.computer.reader.start()
         event, values = self.window.read()
-        while event is not None:
+        while event not in (None, "Close"):
             self.handle(event, values["entry"].strip())
             event, values = self.window.read()
         self.window.close()

@@ -131,9 +131,14 @@ class Proposals:
 
 
 def offer_reading(reading: Reading, threshold: float) -> Offer:
-    """Return the offer of a reading: the confidence in per cent stands beneath each character."""
-    places = [place for place, chance in enumerate(reading.characters) if chance < threshold]
-    marks = [str(min(99, int(100 * chance))) for chance in reading.characters]
+    """Return the offer of a reading: the confidence in per cent stands beneath each character.
+
+    Without a confidence for each character nothing stands there, and none is doubtful.
+    """
+    known = len(reading.characters) == len(reading.text)
+    chances = reading.characters if known else []
+    places = [place for place, chance in enumerate(chances) if chance < threshold]
+    marks = [str(min(99, int(100 * chance))) for chance in chances] or [""] * len(reading.text)
     said = f"Read with a confidence of {100 * reading.confidence:.0f} %."
     return Offer(reading.text, places, marks, said, "accepted")
 

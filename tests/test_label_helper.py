@@ -832,8 +832,8 @@ def start(keyboard, tmp_path):
         process.communicate()
 
 
-def wait_for(condition):
-    end = time.monotonic() + 20
+def wait_for(condition, seconds=20):
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
@@ -927,6 +927,31 @@ def test_suspects_are_walked_and_corrected_from_the_command_line(start, keyboard
         ("c.png", "cx", "confirmed", "corrected"),
         ("a.png", "aa", "confirmed", "checked"),
     ]
+
+
+def test_a_model_proposes_and_the_end_says_how_well_it_read(start, keyboard, tmp_path):
+    from model import CaptchaNet, save_checkpoint  # torch, for this test alone
+
+    net = CaptchaNet("abc", 3, (16, 48), 3)
+    net.classifier.bias.data[0] = -100  # never nothing
+    save_checkpoint(net, tmp_path / "net.pt", {"time": utils.now()})
+    folder = make_images(tmp_path / "images", IMAGES)
+    file = tmp_path / "labels.csv"
+    settings = [f"IMAGE_FOLDER={folder}", f"LABELS_FILE={file}", "UNAIDED=0"]
+    settings += [f"MODEL_FILE={tmp_path / 'net.pt'}", "ORDER=most-sure"]
+    process = start("Label helper", *settings, stdout=subprocess.PIPE)
+    wait_for(
+        lambda: keyboard("key", "Return") or rows_of(file), seconds=60
+    )  # not before it is read
+    keyboard("key", "--delay", "12", "ctrl+a", "n", "o", "Return")
+    wait_for(lambda: len(rows_of(file)) >= 2)
+    keyboard("key", "ctrl+q")
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 0
+    (_, text, state, how), corrected = rows_of(file)[0], rows_of(file)[-1]
+    assert (len(text), state, how) == (3, "confirmed", "accepted")
+    assert (corrected[1], corrected[3]) == ("no", "corrected")
+    assert re.search(r"proposals were right, 1 were corrected\.\nTraining again will pay", said)
 
 
 def test_a_broken_model_costs_the_proposals_and_nothing_else(start, keyboard, tmp_path):

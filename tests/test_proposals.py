@@ -139,6 +139,8 @@ def test_an_offer_marks_what_is_below_the_threshold():
     assert offer.how == "accepted"
     assert "40 %" in offer.said
     assert computer.offer("b") is None
+    longer = Proposals({"a": Reading("ß7", 0.4, [0.5, 0.5])}, fold=str.upper).offer("a")
+    assert (longer.text, longer.doubtful, longer.marks) == ("SS7", [], ["", "", ""])
     assert Proposals({"a": Reading("", 0.9, [])}).offer("a") is None
 
 
