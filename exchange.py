@@ -82,6 +82,13 @@ def read_pairs(table: Path) -> list[tuple[str, str]]:
     return list(pairs.items())
 
 
+def confirmed_labels(files: list[Path], labels_file: Path) -> dict[str, str]:
+    """Return the label of each file that has a confirmed one, by file name."""
+    rows = utils.read_labels(labels_file)
+    rows = [rows[file.name] for file in files if file.name in rows]
+    return {row["image"]: row["label"] for row in rows if row["state"] == "confirmed"}
+
+
 def write_rec_gt(path: Path, folder: Path, labels: dict[str, str]) -> str:
     """Write labels as PaddleOCR reads them, image, tab, label; return in words what was done.
 

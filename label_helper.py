@@ -12,10 +12,10 @@ no window: it takes the answers that the practice site gave.
 Run split_data.py next.
 """
 
-import contextlib
 import functools
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 import gui
 import proposals
 import utils
-from exchange import find_labels, read_answers, write_rec_gt
+from exchange import confirmed_labels, find_labels, read_answers, write_rec_gt
 from labelling import Labelling
 from proposals import Offer, Proposals
 
@@ -311,7 +311,10 @@ def main() -> None:
 
     folder, images, not_before = files[0].parent, [file.name for file in files], ""
     answers = read_answers(folder / "index.csv") if LABELLER == "answers" else {}
-    known = find_labels(IMPORT_FROM, files, LABEL_PATTERN) if IMPORT_FROM else {}
+    if IMPORT_FROM:
+        known = find_labels(IMPORT_FROM, files, LABEL_PATTERN)
+        with closing(Labelling(images, LABELS_FILE)) as labelling:
+            print(labelling.take_over(known))
     usual_model = utils.DATA / "model" / "captcha.pt"
     computer = Proposals({}, ORDER, DOUBTFUL, UNAIDED, folds[CASE])
     if ORDER == "suspects":
@@ -319,12 +322,7 @@ def main() -> None:
         labels = utils.read_labels(LABELS_FILE) if LABELS_FILE.exists() else {}
         computer.suspects = proposals.read_suspects(table, files, labels)
         images, not_before = list(computer.suspects), proposals.written_at(table)
-    with (
-        contextlib.closing(Labelling(images, LABELS_FILE, not_before)) as labelling,
-        contextlib.closing(computer),
-    ):
-        if known:
-            print(labelling.take_over(known))
+    with closing(Labelling(images, LABELS_FILE, not_before)) as labelling, closing(computer):
         if answers:
             labelling.keep_known(answers, "answers")
         if LABELLER == "person":
@@ -336,7 +334,7 @@ def main() -> None:
         if LABELLER == "person" and ORDER != "suspects":
             print("".join(proposals.report(labelling, computer)), end="")
         if EXPORT_TO:
-            print(write_rec_gt(EXPORT_TO, folder, labelling.confirmed()))
+            print(write_rec_gt(EXPORT_TO, folder, confirmed_labels(files, LABELS_FILE)))
     command = "python split_data.py"
     if folder != utils.DATA / "download":
         command += f' IMAGE_FOLDER="{folder}"'

@@ -122,11 +122,6 @@ class Labelling:
             said += f"; {len(differ)} differ and were left as they are here:"
         return "\n".join([said, *differ])
 
-    def confirmed(self) -> dict[str, str]:
-        """Return the label of each image that has one."""
-        rows = filter(None, map(self.decision, sorted(self.images)))
-        return {row["image"]: row["label"] for row in rows if row["state"] == "confirmed"}
-
     def undo(self) -> dict | None:
         """Take back the last decision, also one of an earlier run, and go to its image.
 

@@ -14,7 +14,7 @@ from practice import practice_folder, project, snapshot
 
 import exchange
 import utils
-from exchange import find_labels, write_rec_gt
+from exchange import confirmed_labels, find_labels, write_rec_gt
 from labelling import Labelling
 
 
@@ -134,7 +134,8 @@ def test_what_was_decided_here_is_never_replaced_and_differences_are_named(tmp_p
         "  b: mine here, theirs there",
         "  d: unreadable here, dd there",
     ]
-    assert here.confirmed() == {"a": "same", "b": "mine", "c": "cc", "e": "ee"}
+    labels = confirmed_labels([Path(name) for name in "abcdef"], file)
+    assert labels == {"a": "same", "b": "mine", "c": "cc", "e": "ee"}
     assert here.image == "f"
     rows = utils.read_table(file, utils.LABEL_COLUMNS)[4:]
     assert [(row["image"], row["how"]) for row in rows] == [("c", "imported"), ("e", "imported")]
