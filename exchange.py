@@ -29,7 +29,7 @@ def find_labels(source: Path, files: list[Path], pattern: str) -> dict[str, str]
     by_name = {file.name: file.name for file in files}
     labels, strangers = {}, 0
     if source.is_dir():
-        found = utils.labels_from_names(source, pattern)
+        found = utils.labels_from_names(utils.image_files(source), pattern)
     elif source.is_file():
         found = {source.parent / name: label for name, label in read_pairs(source)}
     else:

@@ -25,6 +25,7 @@ IMAGE_FOLDER = utils.DATA / "download"  # the images; they stay as they are
 LABELS_FILE: Path | None = utils.DATA / "labels.csv"  # None: the file names are the labels
 SPLIT_FOLDER = utils.DATA / "split"  # made anew by each run
 LABEL_PATTERN = "(.+)"  # regular expression; its group is the label in a file's name (no extension)
+ONLY_SOURCE: str | None = None  # take only what getData.py fetched from this SOURCE; None: all
 VAL_FRACTION = 0.1  # share of the images that picks the best epoch
 TEST_FRACTION = 0.2  # share of the images that judges the result
 SEED = 0  # another number makes another split
@@ -42,25 +43,27 @@ def main() -> None:
     if VAL_FRACTION + TEST_FRACTION >= 1:
         raise ValueError("VAL_FRACTION and TEST_FRACTION together leave nothing to train on.")
 
+    files = utils.only_source(utils.image_files(IMAGE_FOLDER), ONLY_SOURCE)
     if LABELS_FILE is None:
-        labels = utils.labels_from_names(IMAGE_FOLDER, LABEL_PATTERN)
+        labels = utils.labels_from_names(files, LABEL_PATTERN)
     else:
-        labels = labels_from_table(IMAGE_FOLDER, LABELS_FILE)
+        labels = labels_from_table(files, LABELS_FILE)
     counts = split(labels, SPLIT_FOLDER, VAL_FRACTION, TEST_FRACTION, SEED)
     print(", ".join(f"{side} {counts[side]}" for side in sides), "images in", SPLIT_FOLDER)
 
 
-def labels_from_table(image_folder: Path, labels_file: Path) -> dict[Path, str]:
-    """Return the label of each image in ``image_folder`` that labels.csv has confirmed."""
+def labels_from_table(files: list[Path], labels_file: Path) -> dict[Path, str]:
+    """Return the label of each image that labels.csv has confirmed."""
     rows = utils.read_labels(labels_file)
     labels = {
         file: rows[file.name]["label"]
-        for file in utils.image_files(image_folder)
+        for file in files
         if file.name in rows and rows[file.name]["state"] == "confirmed"
     }
     if not labels:
         raise ValueError(
-            f"{labels_file} has no label for an image in {image_folder}; run label_helper.py first."
+            f"{labels_file} has no label for an image in {files[0].parent}; run label_helper.py "
+            "first."
         )
     return labels
 

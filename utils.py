@@ -15,13 +15,18 @@ import tokenize
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, BinaryIO, NamedTuple, TextIO
 from urllib.parse import quote, unquote
 
 import cv2
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
+
+if os.name == "nt":
+    import msvcrt
+else:
+    import fcntl
 
 DATA = Path(__file__).resolve().parent / "data"  # everything that the scripts produce
 
@@ -181,6 +186,23 @@ def image_files(folder: Path) -> list[Path]:
     return found
 
 
+def only_source(files: list[Path], source: str | None) -> list[Path]:
+    """Return the image files that getData.py fetched from one source; all, if it is None.
+
+    The index.csv beside the files says where each came from. Raises ValueError if none did.
+    """
+    if source is None or not files:
+        return files
+    index = files[0].parent / "index.csv"
+    rows = read_table(index, INDEX_COLUMNS) if index.is_file() else []
+    names = {row["image"] for row in rows if row["source"] == source}
+    found = [file for file in files if file.name in names]
+    if not found:
+        there = ", ".join(sorted({row["source"] for row in rows})) or "no sources at all"
+        raise ValueError(f"no image comes from {source!r}; {index} names {there}.")
+    return found
+
+
 def open_image(data: bytes, name: str) -> Image.Image:
     """Open an encoded image without decoding its pixels yet; ``name`` is for the error message.
 
@@ -209,6 +231,8 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         if image.mode.startswith("I"):  # 16 bits of grey
             grey = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
             return np.repeat(grey[:, :, None], 3, axis=2)
+        if not image.has_transparency_data:
+            return np.array(image.convert("RGB"))
         rgba = np.asarray(image.convert("RGBA")).astype(np.uint16)  # (H, W, 4)
     except Exception as error:  # see above: a cut or damaged file
         raise ValueError(f"{name} is damaged or cut off.") from error
@@ -330,7 +354,7 @@ def parse_split_name(name: str) -> tuple[str, str] | None:
     return (unquote(match[1]), match[2]) if match else None
 
 
-def labels_from_names(image_folder: Path, pattern: str) -> dict[Path, str]:
+def labels_from_names(files: list[Path], pattern: str) -> dict[Path, str]:
     """Return the label that each image's file name holds: group 1 of ``pattern``."""
     try:
         expression = re.compile(pattern)
@@ -338,12 +362,11 @@ def labels_from_names(image_folder: Path, pattern: str) -> dict[Path, str]:
         raise ValueError(f"LABEL_PATTERN {pattern!r} is no regular expression: {error}.") from error
     if expression.groups < 1:
         raise ValueError(f"LABEL_PATTERN {pattern!r} has no group ( ) to take the label from.")
-    files = image_files(image_folder)
     matches = {file: expression.search(file.stem) for file in files}
     labels = {file: match[1] for file, match in matches.items() if match and match[1]}
     if not labels:
         raise ValueError(
-            f"LABEL_PATTERN {pattern!r} fits no file name in {image_folder}, such as "
+            f"LABEL_PATTERN {pattern!r} fits no file name in {files[0].parent}, such as "
             f"{files[0].name}."
         )
     if len(labels) < len(files):
@@ -409,6 +432,26 @@ def open_table(path: Path, columns: Sequence[str]) -> TextIO:
         table.write("\ufeff")
         append_row(table, columns)
     return table
+
+
+def lock(path: Path, busy: str) -> BinaryIO:
+    """Keep other programs that lock it off a file until the file returned is closed.
+
+    The system drops the lock when the program ends, however it ends. Raises ValueError, with the
+    sentence ``busy``, if another program has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("ab")
+    try:
+        if os.name == "nt":  # Windows lets nobody read a locked byte: lock one far past the end
+            file.seek(2**30)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        file.close()
+        raise ValueError(busy) from error
+    return file
 
 
 def append_row(table: TextIO, row: Sequence[Any]) -> None:

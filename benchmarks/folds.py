@@ -66,10 +66,11 @@ Images = dict[str, tuple[Path, str, str]]  # {content hash: (file, label, extens
 
 def read_images(image_folder: Path, labels_file: Path | None, pattern: str) -> Images:
     """Return the labelled images of a folder."""
+    files = utils.image_files(image_folder)
     if labels_file is None:
-        labels = split_data.labels_from_names(image_folder, pattern)
+        labels = utils.labels_from_names(files, pattern)
     else:
-        labels = split_data.labels_from_table(image_folder, labels_file)
+        labels = split_data.labels_from_table(files, labels_file)
     return split_data.read_labelled(labels)
 
 

@@ -85,7 +85,10 @@ def true_labels(folder: Path, pattern: str) -> dict[str, str]:
     if (folder / "index.csv").is_file():
         answers = read_answers(folder / "index.csv")
         return {f.name: answers[f.name] for f in utils.image_files(folder) if f.name in answers}
-    return {f.name: label for f, label in utils.labels_from_names(folder, pattern).items()}
+    return {
+        f.name: label
+        for f, label in utils.labels_from_names(utils.image_files(folder), pattern).items()
+    }
 
 
 class Person:

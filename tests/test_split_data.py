@@ -94,6 +94,20 @@ def test_labels_file_counts_confirmed_last_rows_only(images, tmp_path):
     assert set(found) == {file.read_bytes() for file in files[3:]}
 
 
+def test_one_source_alone_can_be_taken(images, tmp_path):
+    files = sorted(images.iterdir())
+    folder = shutil.copytree(images, tmp_path / "images")
+    assert_one_sentence(split(folder, "ONLY_SOURCE=a", check=False), "from 'a'", "no sources")
+    with utils.open_table(folder / "index.csv", utils.INDEX_COLUMNS) as table:
+        for number, file in enumerate(files[5:]):
+            source = "practice:digit/page" if number < 40 else "https://x/ -> img"
+            utils.append_row(table, [file.name, source, "url", utils.now(), ""])
+    split(folder, f"SPLIT_FOLDER={tmp_path / 's'}", "ONLY_SOURCE=practice:digit/page")
+    assert set(sides(tmp_path / "s")) == {file.read_bytes() for file in files[5:45]}
+    done = split(folder, "ONLY_SOURCE=practice:digit", check=False)
+    assert_one_sentence(done, "practice:digit/page", "https://x/ -> img")
+
+
 def test_one_image_under_two_labels_is_left_out_and_named(images, tmp_path):
     folder = shutil.copytree(images, tmp_path / "images")
     first, second = sorted(folder.iterdir())[:2]
