@@ -32,7 +32,8 @@ DATA = Path(__file__).resolve().parent / "data"  # everything that the scripts p
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp")
 MAX_PIXELS = 4_000_000  # a captcha has 10 000; decoding a huge image would only fill the memory
-MAX_BYTES = 16_000_000  # of one image file
+MAX_BYTES = 4_000_000  # of one image file
+MAX_PARTS = 2000  # chunks, segments or blocks in it; made of millions, it would take hours to read
 LITTER = ("thumbs.db", "desktop.ini")  # what file managers leave in folders, beside dot files
 
 INDEX_COLUMNS = ["image", "source", "url", "time", "answer"]  # data/download/index.csv
@@ -208,6 +209,11 @@ def open_image(data: bytes, name: str) -> Image.Image:
 
     Raises ValueError if it is not a PNG, JPEG, GIF, WebP or BMP, or is larger than MAX_PIXELS.
     """
+    if image_parts(data) > MAX_PARTS:
+        raise ValueError(f"{name} has more than {MAX_PARTS} parts; the image of a captcha has not.")
+    if data.startswith(b"\xff\xd8"):
+        # What a camera writes is not needed, and a forged one makes Pillow take gigabytes.
+        data = data.replace(b"Exif\0\0", b"none\0\0").replace(b"MPF\0", b"none")
     try:
         image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "GIF", "WEBP", "BMP"])
     except Exception as error:  # decoders of damaged data raise a dozen kinds
@@ -218,6 +224,34 @@ def open_image(data: bytes, name: str) -> Image.Image:
             f"{MAX_PIXELS // 1_000_000} megapixels."
         )
     return image
+
+
+def image_parts(data: bytes) -> int:
+    """Return of how many parts an encoded image consists; beyond MAX_PARTS it stops counting.
+
+    A file can have far more parts than pixels, and some take Pillow a time that grows with their
+    square. A scan of a JPEG, which goes through the whole image, counts as twenty, as does what
+    is compressed in a PNG besides the pixels.
+    """
+    count = 0
+    if data.startswith(b"\x89PNG"):
+        place = 8
+        while place < len(data) and count <= MAX_PARTS:
+            count += 20 if data[place + 4 : place + 8] in (b"iCCP", b"zTXt", b"iTXt") else 1
+            place += 12 + int.from_bytes(data[place : place + 4], "big")
+    elif data.startswith(b"\xff\xd8"):  # in the pixels, FF stands before 00 and D0 to D7 only
+        count = len(re.findall(b"\xff[\xc0-\xcf\xd8-\xff]", data)) + 19 * data.count(b"\xff\xda")
+    elif data.startswith(b"GIF8") and len(data) > 13:
+        place = 13 + (6 << (data[10] & 7) if data[10] & 0x80 else 0)
+        while place < len(data) and data[place] not in b",;" and count <= MAX_PARTS:
+            extension = data[place] == ord("!")  # else a stray byte
+            place += 2 if extension else 1
+            while extension and place < len(data) and data[place] and count <= MAX_PARTS:
+                place += 1 + data[place]
+                count += 1
+            place += extension
+            count += 1
+    return count
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:

@@ -371,7 +371,7 @@ def test_a_mutated_index_is_read_or_refused_and_no_image_is_touched(tmp_path_fac
         *[pytest.param(*faults[name], id=name) for name in faults],
         (reply(login), "an HTML page titled 'Sign in & on'"),
         (reply(b"<svg/>", kind="a\x1b[31m"), r"content of the type 'a\x1b[31m' is not an image"),
-        (reply(encoded(1) + bytes(utils.MAX_BYTES)), "more than 16 MB"),
+        (reply(encoded(1) + bytes(utils.MAX_BYTES)), "more than 4 MB"),
         (reply(encoded(1), status=403), "status 403 Forbidden"),
         (reply(encoded(1), status=206), "status 206 Partial Content"),
         (reply(black_square(40_000)), "is not an image that can be read"),
@@ -749,11 +749,11 @@ def test_it_says_who_asks_and_waits_between_all_requests_however_many_threads(tm
 def test_two_sources_on_one_host_share_its_delay_and_two_hosts_do_not(tmp_path):
     with serving(new_images()) as one, serving(new_images(2000)) as other:
         pages = [f"{one.site}/a", f"{one.site}/b", f"{other.site}/a"]
-        start = time.monotonic()
         run(tmp_path, f"SOURCE={pages}", "COUNT=5", "DELAY_SECONDS=0.2")
     assert len(check_folder(tmp_path)) == 15
     assert min(gaps(one) + gaps(other)) > 0.1
-    assert time.monotonic() - start < 17 * 0.2  # one after the other: 17 gaps
+    assert one.asked[0] < other.asked[-1]
+    assert other.asked[0] < one.asked[-1]
 
 
 def test_no_host_gets_more_requests_at_once_than_it_should(tmp_path):

@@ -1,0 +1,190 @@
+"""Give the image reader thousands of broken images: it must read or refuse each of them.
+
+    python benchmarks/fuzz_images.py
+    python benchmarks/fuzz_images.py COUNT=1000000 SEED=1
+
+Small images of each kind are cut, flipped, stretched, mixed and patched in their headers, and
+utils.read_image gets them as files. A program of its own reads them, so that a crash, a hang or too
+much memory is noticed: it is named with its number, and COUNT=1 FIRST=<number> repeats it.
+"""
+
+import faulthandler
+import io
+import random
+import resource
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections import Counter
+from pathlib import Path
+
+project = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(project))
+
+import numpy as np  # noqa: E402
+from PIL import Image  # noqa: E402
+
+import utils  # noqa: E402
+
+# ---- edit these ----------------------------------------------------------------------------------
+COUNT = 10_000  # how many broken images
+FIRST = 0  # the number of the first
+SEED = 0  # another number breaks them in other ways
+SECONDS = 5.0  # no image may take longer
+MEMORY = 512  # MiB that reading may take, beyond what the program takes before
+# --------------------------------------------------------------------------------------------------
+
+extremes = [0, 1, 2, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
+
+
+def main() -> None:
+    """Read the broken images in a program of their own, and print what came of it."""
+    utils.settings(globals(), sys.argv[1:])
+    utils.at_least("COUNT", COUNT, 1)
+    program = (
+        f"import sys; sys.path[:0] = [{str(project / 'benchmarks')!r}]; import fuzz_images; "
+        f"fuzz_images.read_all({FIRST}, {COUNT}, {SEED}, {SECONDS}, {MEMORY})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines or not lines[-1].startswith("read"):
+        last = lines[-1] if lines else "none"
+        raise ValueError(f"image {last} ended the reader: {done.stderr.strip()[-600:]}")
+    print(lines[-1])
+
+
+def read_all(first: int, count: int, seed: int, seconds: float, memory: int) -> None:
+    """Read broken images; print the number of each, and at last a line of figures.
+
+    Raises AssertionError for one that is neither read nor refused with ValueError, and ends the
+    program with a traceback if one takes too long.
+    """
+    originals = samples()
+    came, slowest = Counter(), 0.0
+    before = largest()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "image.png"
+        for number in range(first, first + count):
+            print(number, flush=True)
+            file.write_bytes(broken(originals, random.Random(f"{seed} {number}")))
+            faulthandler.dump_traceback_later(seconds, exit=True)
+            start = time.monotonic()
+            try:
+                image = utils.read_image(file)
+            except ValueError:
+                came["refused"] += 1
+            else:
+                assert image.dtype == np.uint8
+                assert image.ndim == 3
+                assert image.shape[2] == 3
+                came["read"] += 1
+            slowest = max(slowest, time.monotonic() - start)
+            faulthandler.cancel_dump_traceback_later()
+            assert largest() - before <= memory, f"{largest() - before:.0f} MiB"
+    print(
+        f"read {came['read']}, refused {came['refused']} of {count}; the slowest took "
+        f"{slowest:.2f} s; reading took up to {largest() - before:.0f} MiB"
+    )
+
+
+def largest() -> float:
+    """Return the most memory that this program has held so far, in MiB."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def samples() -> list[bytes]:
+    """Return small images of each kind and of many modes, encoded."""
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (15, 40, 4), dtype=np.uint8), "RGBA")
+    plain = Image.new("RGBA", (160, 60), (250, 250, 250, 255))
+    plain.paste((10, 20, 30, 90), (20, 10, 90, 50))
+    other = noise.resize(plain.size)
+    ways = [
+        *[("PNG", mode, {}) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")],
+        ("PNG", "RGB", {"optimize": True, "dpi": (300, 300)}),
+        *[("JPEG", mode, {}) for mode in ("L", "RGB", "CMYK")],
+        ("JPEG", "RGB", {"progressive": True, "quality": 30}),
+        *[("GIF", mode, {}) for mode in ("L", "P")],
+        ("GIF", "P", {"save_all": True, "append_images": [other.convert("P")], "transparency": 3}),
+        *[("WEBP", mode, {}) for mode in ("RGB", "RGBA")],
+        ("WEBP", "RGBA", {"lossless": True}),
+        ("WEBP", "RGBA", {"save_all": True, "append_images": [other]}),
+        *[("BMP", mode, {}) for mode in ("1", "L", "P", "RGB", "RGBA")],
+    ]
+    found = []
+    for kind, mode, options in ways:
+        for image in (other, plain):
+            file = io.BytesIO()
+            in_mode = image.convert("L").convert("I;16") if mode == "I;16" else image.convert(mode)
+            in_mode.save(file, kind, **options)
+            found.append(file.getvalue())
+    return found
+
+
+def broken(originals: list[bytes], rng: random.Random) -> bytes:
+    """Return one of the images, broken in one to four ways."""
+    data = bytearray(rng.choice(originals))
+    for _ in range(rng.choice([1, 1, 1, 2, 4])):
+        rng.choice([cut, flip, patch, repeat, remove, mix])(data, rng, originals)
+    if data.startswith(b"\x89PNG") and rng.random() < 0.7:
+        mend_checksums(data)  # else hardly a broken PNG gets beyond them
+    return bytes(data)
+
+
+def cut(data: bytearray, rng: random.Random, _: list[bytes]) -> None:
+    """Cut the end off."""
+    del data[rng.randrange(len(data) + 1) :]
+
+
+def flip(data: bytearray, rng: random.Random, _: list[bytes]) -> None:
+    """Turn over some bits."""
+    for _ in range(rng.choice([1, 2, 8, 64]) if data else 0):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+
+
+def patch(data: bytearray, rng: random.Random, _: list[bytes]) -> None:
+    """Write extreme numbers, mostly where sizes and lengths stand."""
+    for _ in range(rng.choice([1, 2, 4])):
+        size, order = rng.choice([1, 2, 4]), rng.choice("<>")
+        place = rng.randrange(min(len(data), rng.choice([32, 64, 10_000])) + 1)
+        value = rng.choice([*extremes, rng.getrandbits(32)]) % 256**size
+        data[place : place + size] = struct.pack(order + {1: "B", 2: "H", 4: "I"}[size], value)
+
+
+def repeat(data: bytearray, rng: random.Random, _: list[bytes]) -> None:
+    """Repeat a part, also very often."""
+    start = rng.randrange(len(data) + 1)
+    part = data[start : start + rng.choice([1, 4, 40, 400])]
+    data[start:start] = part * rng.choice([1, 2, 50, 2000])
+
+
+def remove(data: bytearray, rng: random.Random, _: list[bytes]) -> None:
+    """Take a part out."""
+    start = rng.randrange(len(data) + 1)
+    del data[start : start + rng.choice([1, 2, 16, 200])]
+
+
+def mix(data: bytearray, rng: random.Random, originals: list[bytes]) -> None:
+    """Go on with another image."""
+    other = rng.choice(originals)
+    data[rng.randrange(len(data) + 1) :] = other[rng.randrange(len(other)) :]
+
+
+def mend_checksums(data: bytearray) -> None:
+    """Make the checksums of a PNG's chunks right, as far as their lengths make sense."""
+    place = 8
+    while place + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, place)
+        end = place + 8 + length
+        if end + 4 > len(data):
+            break
+        struct.pack_into(">I", data, end, zlib.crc32(data[place + 4 : end]))
+        place = end + 4
+
+
+if __name__ == "__main__":
+    utils.run(main)
