@@ -7,14 +7,8 @@ import os
 import time
 from collections import Counter
 from pathlib import Path
-from typing import BinaryIO
 
 import utils
-
-if os.name == "nt":
-    import msvcrt
-else:
-    import fcntl
 
 
 class Labelling:
@@ -29,7 +23,8 @@ class Labelling:
 
     def __init__(self, images: list[str], labels_file: Path, not_before: str = "") -> None:
         self.images, self.labels_file, self.not_before = images, labels_file, not_before
-        self.lock = lock(labels_file)
+        busy = f"{labels_file} is open in another label window; close that."
+        self.lock = utils.lock(labels_file, busy)
         self.table = utils.open_table(labels_file, utils.LABEL_COLUMNS)
         self.past: dict[str, list[dict]] = {image: [] for image in images}  # rows not taken back
         self.decided: list[str] = []  # the images of these rows, oldest first: the way back
@@ -240,22 +235,3 @@ class Labelling:
         if finished or len(label) > lengths[0]:
             return f"No label but {label} has {len(label)} characters.{back}"
         return f"{len(label)} of {lengths[0]} characters."
-
-
-def lock(labels_file: Path) -> BinaryIO:
-    """Keep other label windows off a labels file until the file returned is closed.
-
-    The system drops the lock when the program ends, however it ends. Raises ValueError.
-    """
-    labels_file.parent.mkdir(parents=True, exist_ok=True)
-    file = labels_file.open("ab")
-    try:
-        if os.name == "nt":  # Windows lets nobody read a locked byte: lock one far past the end
-            file.seek(2**30)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        file.close()
-        raise ValueError(f"{labels_file} is open in another label window; close that.") from error
-    return file
