@@ -23,6 +23,8 @@ def augment(images: Tensor, strength: float = 1.0) -> Tensor:
         shift=0.06 * strength,
         bend=0.025 * strength,
     )
+    if images.shape[1] == 3:
+        images = invert(images, share=0.5 * strength)
     return recolour(images, contrast=0.25 * strength, brightness=25 * strength, noise=12 * strength)
 
 
@@ -67,6 +69,16 @@ def warp(
     share = torch.tensor([2 * bend / aspect, 2 * bend], device=images.device)  # of x and of y
     grid = grid + smooth.permute(0, 2, 3, 1) * share  # (B, H, W, 2)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def invert(images: Tensor, share: float) -> Tensor:
+    """Invert a share of the channels, each by itself: every letter gets another colour.
+
+    What a letter is does not depend on its colour, but with few labels a network may think so.
+    """
+    batch, channels = images.shape[:2]
+    chosen = torch.rand(batch, channels, 1, 1, device=images.device) < share
+    return torch.where(chosen, 255 - images, images)
 
 
 def recolour(images: Tensor, contrast: float, brightness: float, noise: float) -> Tensor:

@@ -206,6 +206,16 @@ def test_a_turn_is_a_turn_also_in_a_wide_image(monkeypatch):
     assert abs((rows[30] - rows[90]).item()) == pytest.approx(60 * np.tan(0.1), abs=1.5)
 
 
+def test_about_a_share_of_the_channels_is_inverted_and_no_other_value_appears():
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (500, 3, 2, 2)).float()
+    changed = augment.invert(images, 0.3)
+    kept = (changed == images).all(dim=(2, 3))
+    assert 0.65 < kept.float().mean() < 0.75
+    assert ((changed == 255 - images).all(dim=(2, 3)) | kept).all()
+    assert len(kept.sum(dim=1).unique()) == 4
+
+
 # ---- evaluation
 
 
