@@ -28,7 +28,7 @@ steps = [
     "getData.py COUNT={missing}",
     "label_helper.py LABELLER=answers",
     "split_data.py",
-    "train_script.py SHOW_PLOTS=False",
+    "train_script.py START_FROM=None SHOW_PLOTS=False",
     "getData.py COUNT={new} SEED=1 DOWNLOAD_FOLDER=data/new",
     "predict.py SHOW_PLOTS=False data/new",
 ]

@@ -38,7 +38,8 @@ EPOCHS: int | None = None  # rounds through the training images; None: enough fo
 BATCH_SIZE = 64  # images a step
 LEARNING_RATE = 0.003  # the highest; it rises to it in the first steps, then falls to zero
 HEAD = "attention"  # or "flatten": how a position finds its character, see model.py
-START_FROM: Path | None = None  # a captcha.pt to begin with, or "practice" for the one that ships
+# "practice" begins with the model that ships, a captcha.pt with that one, None with nothing learnt
+START_FROM: Path | str | None = "practice"
 RESUME = False  # True: go on where an interrupted run stopped
 PATIENCE = 40  # stop after this many epochs without a better validation
 TRAIN_IMAGES: int | None = None  # train on this many only, to see what labels are worth
@@ -82,7 +83,7 @@ def main() -> None:
         if START_FROM is not None:
             shipped = utils.DATA / "practice.pt"  # trained by benchmarks/practice_model.py
             start = shipped if str(START_FROM) == "practice" else START_FROM
-            model.take_over(net, model.load_checkpoint(start)[0])
+            model.take_over(net, model.load_checkpoint(Path(start))[0])
         return net.to(model.best_device(), memory_format=torch.channels_last)
 
     def learn(

@@ -44,7 +44,8 @@ def main() -> None:
     )  # fmt: skip
     call(
         "train_script.py", f"SPLIT_FOLDER={WORK_FOLDER / 'split'}",
-        f"MODEL_FOLDER={WORK_FOLDER / 'model'}", f"EPOCHS={EPOCHS}", "SHOW_PLOTS=False",
+        f"MODEL_FOLDER={WORK_FOLDER / 'model'}", f"EPOCHS={EPOCHS}", "START_FROM=None",
+        "SHOW_PLOTS=False",
     )  # fmt: skip
     # What is said about the run names folders of this computer: it stays here.
     net, about = model.load_checkpoint(WORK_FOLDER / "model" / "captcha.pt")
