@@ -1,0 +1,54 @@
+"""How well a model reads images that it was not trained on: by default the model that ships.
+
+    python benchmarks/without_labels.py IMAGE_FOLDER=/my/captchas
+    python benchmarks/without_labels.py IMAGE_FOLDER=/my/captchas CHARACTERS=2345678bcdefgmnpwxy
+
+The labels serve only to count what was read right.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import evaluation  # noqa: E402
+import model  # noqa: E402
+import split_data  # noqa: E402
+import utils  # noqa: E402
+
+# ---- edit these ----------------------------------------------------------------------------------
+IMAGE_FOLDER = utils.DATA / "download"  # the images
+LABELS_FILE: Path | None = None  # labels.csv; None: the file names are the labels
+LABEL_PATTERN = "(.+)"  # see split_data.py
+MODEL_FILE = utils.DATA / "practice.pt"  # the model that reads
+CHARACTERS: str | None = None  # those that can occur, if they are known; None: all of the model's
+# --------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Measure as the constants say."""
+    utils.settings(globals(), sys.argv[1:])
+    net, _ = model.load_checkpoint(MODEL_FILE)
+    files = utils.image_files(IMAGE_FOLDER)
+    if LABELS_FILE is None:
+        labels = utils.labels_from_names(files, LABEL_PATTERN)
+    else:
+        labels = split_data.labels_from_table(files, LABELS_FILE)
+    images = [model.prepare(net, utils.read_image(file)) for file in utils.progress(labels, "read")]
+    logits = model.compute_logits(net, torch.stack(images))  # (N, L, classes)
+    for number, character in enumerate(net.charset, start=1):
+        if CHARACTERS is not None and character not in CHARACTERS:
+            logits[:, :, number] = -torch.inf
+    texts = utils.decode_labels(logits.argmax(dim=2).numpy(), net.charset)
+    right = sum(text == label for text, label in zip(texts, labels.values(), strict=True))
+    low, high = evaluation.wilson_interval(right / len(labels), len(labels))
+    print(
+        f"{100 * right / len(labels):.1f} % of {len(labels)} images read right "
+        f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
+    )
+
+
+if __name__ == "__main__":
+    utils.run(main)
