@@ -31,8 +31,8 @@ from cutting import Part
 from model import CaptchaNet, Reading
 
 WAYS = ("cut", "look")
-least_agreement = 0.5  # below this, groups say little about characters; see benchmarks/clusters.py
-least_crops = 100  # with fewer characters nothing can be said
+least_agreement = 0.55  # below this, groups say little about characters; see benchmarks/clusters.py
+least_crops = 200  # with fewer characters nothing can be said
 most_crops = 8000  # Ward's method compares each with each; further ones join the nearest group
 folds = 5  # the characters of an image are named by what the others have taught
 
@@ -175,13 +175,13 @@ def condense(features: np.ndarray, dimensions: int = 60) -> np.ndarray:
 # ---------------------------------------------------------------- grouping and judging
 
 
-def group(features: np.ndarray) -> np.ndarray:
+def group(features: np.ndarray, count: int | None = None) -> np.ndarray:
     """Group descriptions (N, D); return the number of each one's group, (N,), 0 the largest.
 
-    Ward's method with 2 sqrt(N) groups: far more than there are characters, because a group of
-    two kinds costs more keys than two groups of one kind.
+    Ward's method, by default with 2 sqrt(N) groups: far more than there are characters, because a
+    group of two kinds costs more keys than two groups of one kind.
     """
-    count = round(2 * len(features) ** 0.5)
+    count = count or round(2 * len(features) ** 0.5)
     chosen = np.random.default_rng(0).permutation(len(features))[:most_crops]
     cluster = np.empty(len(features), np.int64)
     cluster[chosen] = AgglomerativeClustering(count).fit_predict(features[chosen])
@@ -198,14 +198,15 @@ def agreement(features: np.ndarray, image_of: np.ndarray) -> float:
 
     Half of the images are grouped on their own, and so is the other half; then each description
     of the second half is dealt to the group of its nearest in the first (adjusted Rand index of
-    the two). Real characters fall apart in the same way in both halves, botched cuts do not.
+    the two). Real characters fall apart in the same way in both halves, botched cuts do not. With
+    20 groups, about one for each character, as more would split characters at random.
     """
     random = np.random.default_rng(0)
     first = (random.permutation(image_of.max() + 1) % 2 == 0)[image_of]
     if min(first.sum(), (~first).sum()) < least_crops // 4:
         return 0.0
     one, other = features[first][:2000], features[~first][:2000]
-    taught, own = group(one), group(other)
+    taught, own = group(one, 20), group(other, 20)
     nearest = NearestNeighbors(n_neighbors=1).fit(one).kneighbors(other, return_distance=False)
     return float(adjusted_rand_score(taught[nearest[:, 0]], own))
 
@@ -242,26 +243,22 @@ def propose(found: Found, names: dict[int, str], outliers: set[int]) -> dict[int
     kinds = sorted(set(name_of[taught]))
     if not kinds:
         return {}
-    chances = np.full((len(found.crops), len(kinds)), 1e-9)  # (N, kinds)
+    chances = np.zeros((len(found.crops), len(kinds)))
+    kind_of = np.array([kinds.index(name) if name in kinds else -1 for name in name_of])
     fold = np.array([crop.image % folds for crop in found.crops])
     for number in range(folds):
-        learn, ask = taught & (fold != number), fold == number
-        known = sorted(set(name_of[learn]))
-        if ask.any() and len(known) > 1 and learn.sum() > len(known):
-            columns = [kinds.index(name) for name in known]
-            classes = np.array([kinds.index(name) for name in name_of[learn]])
-            teacher = LinearDiscriminantAnalysis().fit(found.features[learn], classes)
-            chances[np.ix_(ask, columns)] += teacher.predict_proba(found.features[ask])
-        elif ask.any():  # too little to compare: the group's name, half believed
-            for i in np.flatnonzero(ask & taught):
-                chances[i, kinds.index(name_of[i])] += 0.5
+        learn, ask = np.flatnonzero(taught & (fold != number)), np.flatnonzero(fold == number)
+        if len(learn) and len(ask):
+            chances[ask] = chances_of(
+                found.features[ask], found.features[learn], kind_of[learn], len(kinds)
+            )
     for i in outliers:  # whatever it is, it is not what its group is
         name = names.get(int(found.cluster[i]))
         if name in kinds:
             chances[i, kinds.index(name)] = 0
-    best = chances.argmax(axis=1)
+    best, sure = chances.argmax(axis=1), chances.max(axis=1)
     characters: dict[int, list[tuple[str, float]]] = {}
-    for crop, i, chance in zip(found.crops, best, chances.max(axis=1).clip(0, 1), strict=True):
+    for crop, i, chance in zip(found.crops, best, sure, strict=True):
         row = characters.setdefault(crop.image, [])
         if kinds[i]:
             row.append((kinds[i], float(chance)))
@@ -274,6 +271,26 @@ def propose(found: Found, names: dict[int, str], outliers: set[int]) -> dict[int
         for image, row in characters.items()
         if row
     }
+
+
+def chances_of(
+    features: np.ndarray, known: np.ndarray, kind_of: np.ndarray, kinds: int
+) -> np.ndarray:
+    """Return how probable each kind is for each description, (N, kinds).
+
+    ``known`` (M, D) are of the kinds ``kind_of`` (M,). The mean of two opinions: linear
+    discriminant analysis reads best but is always sure, and the ten nearest neighbours know where
+    kinds mix.
+    """
+    neighbours = NearestNeighbors(n_neighbors=min(10, len(known))).fit(known)
+    near = neighbours.kneighbors(features, return_distance=False)  # (N, 10)
+    chances = np.stack([(kind_of[near] == kind).mean(axis=1) for kind in range(kinds)], axis=1)
+    seen = np.unique(kind_of)
+    if 1 < len(seen) < len(known):
+        teacher = LinearDiscriminantAnalysis().fit(known, kind_of)
+        chances[:, seen] += teacher.predict_proba(features)
+        chances /= 2
+    return chances
 
 
 # ---------------------------------------------------------------- whole images

@@ -71,7 +71,7 @@ def find_ink(lab: np.ndarray) -> np.ndarray:
     width = lab.shape[1]
     reach = max(8, width // 16)
     # The ground at a column is the median around it: letters cover less than half of the image.
-    columns = np.arange(0, width, 4)
+    columns = np.linspace(0, width - 1, 32).astype(int)
     medians = [np.median(lab[:, max(0, x - reach) : x + reach + 1], axis=(0, 1)) for x in columns]
     ground = np.stack(
         [np.interp(np.arange(width), columns, channel) for channel in np.transpose(medians)], axis=1
@@ -105,8 +105,9 @@ def colour_layers(lab: np.ndarray, ink: np.ndarray) -> np.ndarray:
     least = max(8, int(ink.sum()) // 50)
     left, centres = lab[core if core.sum() >= least else ink], []  # (pixels, 3)
     while len(left) >= least and len(centres) < 12:
-        _, cell, counts = np.unique(left // 8, axis=0, return_inverse=True, return_counts=True)
-        centre = left[cell.ravel() == counts.argmax()].mean(axis=0)
+        cell = (left // 8).astype(int) @ [4096, 64, 1]  # cubes of side 8, numbered
+        cells, counts = np.unique(cell, return_counts=True)
+        centre = left[cell == cells[counts.argmax()]].mean(axis=0)
         near = np.linalg.norm(left - centre, axis=1) < colour_radius
         centre = left[near].mean(axis=0)
         near |= np.linalg.norm(left - centre, axis=1) < colour_radius
