@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import utils
-from labelling import lock
 
 name_columns = ["image", "place", "name", "state", "time"]  # of the names file
 CropId = tuple[str, int]  # image and place: the crop is the image's place-th character, from 0
@@ -30,7 +29,8 @@ class Naming:
     def __init__(self, sheets: list[Sheet], names_file: Path) -> None:
         self.sheets = sheets
         self.names_file = names_file
-        self.lock = lock(names_file)
+        busy = f"{names_file} is open in another window; close that."
+        self.lock = utils.lock(names_file, busy)
         self.table = utils.open_table(names_file, name_columns)
         self.decided: dict[CropId, tuple[str, str]] = {}  # (name, state); the latest last
         self.outliers: set[CropId] = set()
