@@ -178,9 +178,6 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         server.asked.append((time.monotonic(), self.path, self.headers["User-Agent"]))
         server.headers.append(self.headers)
-        with server.counting:
-            server.under_way += 1
-            server.most_under_way = max(server.most_under_way, server.under_way)
         try:
             if self.path == "/robots.txt":
                 server.robots(self)
@@ -194,9 +191,6 @@ class Handler(BaseHTTPRequestHandler):
                 answer(self)
         except (ConnectionError, TimeoutError, ssl.SSLError):  # the client had enough
             self.close_connection = True
-        finally:
-            with server.counting:
-                server.under_way -= 1
 
     def log_message(self, *_):
         pass
@@ -220,7 +214,7 @@ def serving(answers=(), robots=None, pages=None, certificate=None):
     server.pages = pages or {}
     server.robots = robots or reply(status=404)
     server.counting = threading.Lock()
-    server.megabytes = server.under_way = server.most_under_way = 0
+    server.megabytes = 0
     server.asked = []  # (time, path, user agent)
     server.headers = []
     scheme = "https" if certificate else "http"
