@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from repeat import call  # noqa: E402
+from folds import call  # noqa: E402
 
 import utils  # noqa: E402
 from exchange import read_answers  # noqa: E402
