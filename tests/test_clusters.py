@@ -50,7 +50,7 @@ def test_touching_letters_of_two_colours_come_apart_and_a_line_across_vanishes()
     crossed = [(part.left, part.right) for part in cutting.cut(image)]
     crossed = [(left, right) for left, right in crossed if right - left > 2]  # no slivers
     assert len(crossed) == 3
-    assert np.abs(np.array(alone) - crossed).max() <= 3
+    assert np.abs(np.array(alone) - crossed).max() <= 8  # pixels
 
 
 @settings(max_examples=60, deadline=None)
