@@ -85,6 +85,7 @@ def part_at(box):
     return Part(left, top, np.ones((height, width), bool), np.zeros(3))
 
 
+@settings(deadline=None)
 @given(boxes, boxes)
 def test_joined_parts_cover_what_both_covered(one, other):
     def paint(*parts):
