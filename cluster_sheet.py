@@ -277,6 +277,7 @@ class SheetWindow:
             naming.draft = ""
         elif event == "Keep" and naming.draft is None:
             said = "Press the character that the sheet shows; Esc skips it."
+            self.closed = naming.next_open(0) is None
         elif event in ("Keep", "Skip"):
             done = naming.next_open(0) is None
             naming.name() if event == "Keep" else naming.skip()

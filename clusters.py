@@ -252,6 +252,7 @@ def propose(found: Found, names: dict[int, str], outliers: set[int]) -> dict[int
             chances[ask] = chances_of(
                 found.features[ask], found.features[learn], kind_of[learn], len(kinds)
             )
+    chances[~taught] *= taught.mean()  # it may be a kind that has no name yet
     for i in outliers:  # whatever it is, it is not what its group is
         name = names.get(int(found.cluster[i]))
         if name in kinds:

@@ -34,9 +34,11 @@ LABELS_FILE = utils.DATA / "labels.csv"  # one row a decision; the last row of a
 # exports
 LABELLER = "person"
 MODEL_FILE: Path | None = utils.DATA / "model" / "captcha.pt"  # proposes, if it exists; None: no
-# "name", "least-sure" first (these teach most), "most-sure" first (these are accepted fastest), or
-# "suspects": only the labels that train_script.py AUDIT_FOLDS=4 found probably wrong
+# "name", "least-sure" first (these teach most), "most-sure" first (these are accepted fastest),
+# "cluster": one form of captcha after the other; without a model, groups of characters are named
+# first, or "suspects": only the labels that train_script.py AUDIT_FOLDS=4 found probably wrong
 ORDER = "name"
+NAMES_FILE = utils.DATA / "names.csv"  # the names of such groups; one row a decision
 DOUBTFUL = 0.95  # characters that the model is less sure of are marked
 UNAIDED = 0.03  # share of the images shown without a proposal, to see how well the model reads
 CASE = "keep"  # or "lower", "upper": what every letter becomes
@@ -200,7 +202,7 @@ class LabelWindow:
         self.entry.focus_set()
         window.TKroot.title(f"Label helper: {labelling.position + 1} of {total}")
         window["name"].update(image)
-        order = "" if self.computer.order == "name" else f", {self.computer.order} first"
+        order = "" if self.computer.order == "name" else f", {self.computer.order_in_words()}"
         state = f"{row['state']}, " if row and not is_open else ""
         window["place"].update(f"{state}{labelling.position + 1} of {total}{order}")
         window["bar"].widget.configure(maximum=total, value=total - left)
@@ -309,7 +311,8 @@ def main() -> None:
     elif not files:
         raise ValueError(why)
 
-    folder, images, not_before = files[0].parent, [file.name for file in files], ""
+    folder, images = files[0].parent, [file.name for file in files]
+    not_before = trouble = ""
     answers = read_answers(folder / "index.csv") if LABELLER == "answers" else {}
     if IMPORT_FROM:
         known = find_labels(IMPORT_FROM, files, LABEL_PATTERN)
@@ -327,9 +330,16 @@ def main() -> None:
             labelling.keep_known(answers, "answers")
         if LABELLER == "person":
             wanted = MODEL_FILE and (MODEL_FILE.exists() or usual_model != MODEL_FILE)
+            if ORDER == "cluster" and labelling.counts()["open"]:
+                trouble = computer.group(files, None if wanted else NAMES_FILE)
+                labelling.arrange(computer.arrange(images))
+                labelling.go(labelling.next_open(0) or 0)
             if wanted and ORDER != "suspects" and labelling.counts()["open"]:
                 computer.read(MODEL_FILE, folder, labelling.coming(len(images)))
-            LabelWindow(sg, labelling, folder, computer).run()
+            window = LabelWindow(sg, labelling, folder, computer)
+            if trouble:
+                window.show(said=trouble)
+            window.run()
         print(labelling.summary())
         if LABELLER == "person" and ORDER != "suspects":
             print("".join(proposals.report(labelling, computer)), end="")

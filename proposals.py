@@ -22,7 +22,7 @@ import utils
 from labelling import Labelling
 from utils import Reading
 
-orders = ("name", "least-sure", "most-sure")
+orders = ("name", "least-sure", "most-sure", "cluster")
 batch_size = 32  # images read at a time: about a tenth of a second
 
 
@@ -65,10 +65,26 @@ class Proposals:
         self.unaided, self.fold, self.suspects = unaided, fold, suspects or {}
         self.arranged_with = 0  # how many readings there were when the images were put in order
         self.reader: Reader | None = None  # who fills the readings, if anybody does
+        self.groups: dict[str, int] = {}  # the form of captcha that each image seems to be
 
     def read(self, model_file: Path, folder: Path, images: Iterable[str]) -> None:
         """Have images read by a model, as soon as the reader is started."""
         self.reader = Reader(model_file, folder, images, self.readings)
+
+    def group(self, files: Sequence[Path], names_file: Path | None) -> str:
+        """Find out which images are of one form; with ``names_file`` have characters named, too.
+
+        The names of clusters become readings. Returns why clusters do not help, or "".
+        """
+        import cluster_sheet  # here, because it takes seconds
+
+        try:
+            self.groups = cluster_sheet.image_groups(files)
+            if names_file:
+                self.readings.update(cluster_sheet.name_characters(files, names_file))
+        except ValueError as error:
+            return str(error)
+        return ""
 
     def close(self) -> None:
         """Have nothing read any more."""
@@ -91,6 +107,8 @@ class Proposals:
 
     def arrange(self, images: Sequence[str]) -> list[str]:
         """Return the images in the order that is set; those not read yet come last."""
+        if self.order == "cluster":  # the forms one after the other
+            return sorted(images, key=lambda image: (self.groups.get(image, len(images)), image))
         sign = {"least-sure": 1, "most-sure": -1}.get(self.order, 0)
         read = self.readings if sign else {}
         self.arranged_with = len(read)
@@ -115,11 +133,16 @@ class Proposals:
             return f"The {self.order} have no other order."
         if not self.readings:
             return "Another order needs a model, and images that it has read."
-        self.order = orders[(orders.index(self.order) + 1) % len(orders)]
+        there = orders if self.groups else orders[:-1]
+        self.order = there[(there.index(self.order) + 1) % len(there)]
         labelling.arrange(self.arrange(labelling.images))
         first = labelling.next_open(0)
         labelling.go(labelling.position if first is None else first)
-        return "Now by name." if self.order == "name" else f"Now {self.order} first."
+        return f"Now {self.order_in_words()}."
+
+    def order_in_words(self) -> str:
+        """Say in which order the images come."""
+        return f"by {self.order}" if self.order in ("name", "cluster") else f"{self.order} first"
 
     def unaided_right(self, labelling: Labelling) -> list[bool]:
         """Return whether the reading was right for each image that was just typed unaided."""

@@ -211,7 +211,10 @@ def test_named_groups_become_texts_with_confidences_and_dirt_is_left_out():
             assert read[image].confidence == pytest.approx(np.prod(read[image].characters))
     assert clusters.propose(found, {}, set()) == {}
     one = clusters.propose(found, {1: "b"}, set())
-    assert {reading.text for reading in one.values()} == {"bbb"}  # all that it can say
+    assert {reading.text for reading in one.values()} == {"bbb"}  # all that it can say, ...
+    for image, reading in one.items():  # ... and it says so
+        for place, sure in enumerate(reading.characters):
+            assert (sure > 0.9) == (found.cluster[3 * image + place] == 1)
 
 
 def test_a_stranger_in_a_group_is_read_as_what_it_is_like_and_an_outlier_never_as_its_group():
@@ -492,6 +495,14 @@ def test_enter_without_a_name_and_keys_without_a_character_keep_nothing(view, tm
         view.handle(event, character)
     assert rows_of(tmp_path / "names.csv") == []
     assert view.naming.position == 0
+
+
+def test_enter_closes_the_window_when_all_sheets_are_done_also_if_the_last_was_skipped(view):
+    for event in ("Skip", "Skip", "Skip"):
+        view.handle(event)
+        assert not view.closed
+    view.handle("Keep")
+    assert view.closed
 
 
 def test_the_sheet_fits_a_small_screen_and_does_not_jump(view):

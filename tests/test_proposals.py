@@ -350,3 +350,24 @@ def test_the_reading_process_can_be_asked_by_hand(tmp_path, model_file):
     about, read, nothing = map(json.loads, done.stdout.splitlines())
     assert about == {"trained": "2026-01-01T00:00:00+00:00"}
     assert (list(read), nothing) == (names, {})
+
+
+def test_the_order_by_cluster_shows_one_form_after_the_other_and_the_unread_last(tmp_path):
+    computer = Proposals({}, "cluster")
+    computer.groups = {"a": 1, "b": 0, "d": 1, "e": 0}
+    assert computer.arrange(list("edcba")) == list("beadc")
+    labelling = Labelling(list("abcde"), tmp_path / "labels.csv")
+    computer.readings["a"] = Reading("x", 0.5, [0.5])
+    seen = []
+    for _ in range(4):
+        computer.change_order(labelling)
+        seen.append(computer.order)
+    assert seen == ["name", "least-sure", "most-sure", "cluster"]
+
+
+def test_where_clusters_do_not_help_one_says_why_and_goes_on(tmp_path):
+    files = list(practice_folder(tmp_path / "images", 3, "digit").iterdir())
+    computer = Proposals({}, "cluster")
+    assert "too few" in computer.group(files, tmp_path / "names.csv")
+    assert set(computer.groups) == {file.name for file in files}
+    assert computer.readings == {}
