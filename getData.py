@@ -172,7 +172,8 @@ def crawl(errands: list[Errand], manners: Manners, download: Download) -> None:
     """
     inbox: SimpleQueue = SimpleQueue()
     for errand in errands:
-        for _ in range(min(manners.parallel, errand.count)):
+        # Three times as many threads as may ask at once: most wait for the disk.
+        for _ in range(min(3 * manners.parallel, errand.count)):
             arguments = (errand, manners, download, inbox)
             threading.Thread(target=work, args=arguments, daemon=True).start()
     ahead = manners.parallel if manners.delay else 8 * manners.parallel

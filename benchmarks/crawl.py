@@ -1,22 +1,27 @@
-"""Measure how fast getData.py crawls, and whether its memory grows.
+"""Measure how fast getData.py crawls, and whether its memory grows; not on Windows.
 
     python benchmarks/crawl.py
-    python benchmarks/crawl.py FORM=digit COUNT=3000 REPEATS=5
-    python benchmarks/crawl.py FORM=digit COUNT=100000 REPEATS=0
+    python benchmarks/crawl.py FORM=digit ROUNDS=30
+    python benchmarks/crawl.py FORM=digit COUNT=100000
 
 Both crawl the same practice site, which runs as a program of its own: getData.py, and a bare loop
-of as many threads that asks and forgets what it gets. They take turns; each turn gives one ratio.
-REPEATS=0 only crawls once, and prints the memory and the rate on the way.
+of as many threads that asks and forgets what it gets. They take turns of two seconds, in which the
+other one is stopped, so that what else the computer does meanwhile slows down both alike.
+With COUNT it only crawls once, and prints the memory on the way.
 """
 
 import itertools
+import os
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 project = Path(__file__).resolve().parent.parent
@@ -28,12 +33,13 @@ import utils  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
 FORM = "simple"  # of the practice site
-COUNT = 2000  # how many images a turn fetches
 PARALLEL = 4  # how many requests at once
-REPEATS = 5  # turns of each; 0: no bare loop, one long crawl, whose memory is watched
-WORK_FOLDER = utils.DATA / "crawl"  # for the images; emptied before each turn
+ROUNDS = 15  # turns of each
+COUNT: int | None = None  # crawl so many images, and watch the memory, instead of comparing
+WORK_FOLDER = utils.DATA / "crawl"  # for the images; emptied first
 # --------------------------------------------------------------------------------------------------
 
+turn_seconds = 2.0
 site_program = "import practice_site; practice_site.PORT = 0; practice_site.main()"
 
 
@@ -45,57 +51,66 @@ def main() -> None:
     )
     try:
         address = re.search(r"http://\S+?/", site.stdout.readline())[0] + f"{FORM}.png"
-        if REPEATS:
-            compare(address, COUNT, PARALLEL, REPEATS, WORK_FOLDER)
+        if COUNT is None:
+            compare(address, PARALLEL, ROUNDS, WORK_FOLDER)
         else:
             watch(address, COUNT, PARALLEL, WORK_FOLDER)
     finally:
         site.terminate()
 
 
-def compare(address: str, count: int, parallel: int, repeats: int, folder: Path) -> None:
-    """Let both take turns, and print the rates and the ratio of each turn."""
-    ratios = []
-    for turn in range(repeats):
-        bare = bare_loop(address, count, parallel)
-        crawl = start_crawl(address, count, parallel, folder)
-        first = time.monotonic()
-        while not (folder / "index.csv").exists():  # the start of the program is not measured
-            first = time.monotonic()
-            time.sleep(0.001)
-        if crawl.wait():
-            raise ValueError("getData.py failed; see above.")
-        ours = count / (time.monotonic() - first)
-        ratios.append(ours / bare)
-        print(
-            f"turn {turn + 1}: bare loop {bare:.0f} images a second, getData.py {ours:.0f}: "
-            f"{100 * ratios[-1]:.0f} %",
-            flush=True,
-        )
-    print(f"median {100 * statistics.median(ratios):.0f} %, worst {100 * min(ratios):.0f} %")
+def compare(address: str, parallel: int, rounds: int, folder: Path) -> None:
+    """Let both take turns, and print the rates and the ratio."""
+    with tempfile.NamedTemporaryFile() as dots:
+        crawl = start_crawl(address, 10_000_000, parallel, folder)
+        program = f"import crawl; crawl.bare_loop({address!r}, {parallel})"
+        here = Path(__file__).parent
+        bare = subprocess.Popen([sys.executable, "-c", program], cwd=here, stdout=dots)
+        try:
+            while not lines(folder) or not Path(dots.name).stat().st_size:
+                time.sleep(0.01)  # the start of the programs is not measured
+            bare.send_signal(signal.SIGSTOP)
+            crawl.send_signal(signal.SIGSTOP)
+            ours, theirs = [], []
+            for _ in range(rounds):
+                ours.append(rate(crawl, lambda: lines(folder)))
+                theirs.append(rate(bare, lambda: Path(dots.name).stat().st_size))
+        finally:
+            crawl.kill()
+            bare.kill()
+    print(
+        f"{rounds} turns of each: bare loop {statistics.mean(theirs):.0f} images a second, "
+        f"getData.py {statistics.mean(ours):.0f}: {100 * sum(ours) / sum(theirs):.0f} %"
+    )
 
 
-def bare_loop(address: str, count: int, parallel: int) -> float:
-    """Ask ``count`` times with ``parallel`` threads, and return the images a second."""
-    numbers = iter(range(count))
-    guard = threading.Lock()
+def rate(process: subprocess.Popen, count: Callable[[], int]) -> float:
+    """Let a program run for its turn; return how many images it fetched a second."""
+    before, start = count(), time.monotonic()
+    process.send_signal(signal.SIGCONT)
+    time.sleep(turn_seconds)
+    process.send_signal(signal.SIGSTOP)
+    return (count() - before) / (time.monotonic() - start)
+
+
+def bare_loop(address: str, parallel: int) -> None:
+    """Ask for ever with ``parallel`` threads, and print a dot for each image."""
 
     def ask() -> None:
         session = requests.Session()
         session.trust_env = False  # looking for proxies would slow it down
         while True:
-            with guard:
-                if next(numbers, None) is None:
-                    return
-            session.get(address, timeout=10).content  # noqa: B018 (reads the body)
+            session.get(address, timeout=60).content  # noqa: B018 (reads the body)
+            os.write(1, b".")
 
-    threads = [threading.Thread(target=ask) for _ in range(parallel)]
-    start = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return count / (time.monotonic() - start)
+    for _ in range(parallel):
+        threading.Thread(target=ask).start()
+
+
+def lines(folder: Path) -> int:
+    """Return how many lines the index has."""
+    index = folder / "index.csv"
+    return index.read_bytes().count(b"\n") if index.exists() else 0
 
 
 def start_crawl(address: str, count: int, parallel: int, folder: Path) -> subprocess.Popen:
@@ -111,12 +126,12 @@ def watch(address: str, count: int, parallel: int, folder: Path) -> None:
     crawl = start_crawl(address, count, parallel, folder)
     start = time.monotonic()
     for tenth in itertools.count(1):
-        while crawl.poll() is None and rows(folder) < tenth * count // 10:
-            time.sleep(0.2)
+        while crawl.poll() is None and lines(folder) < tenth * count // 10:
+            time.sleep(0.5)
         if crawl.poll() is not None:
             break
         print(
-            f"{rows(folder)} images after {time.monotonic() - start:.0f} s: "
+            f"{lines(folder)} images after {time.monotonic() - start:.0f} s: "
             f"{memory(crawl.pid)} MiB",
             flush=True,
         )
@@ -128,16 +143,6 @@ def watch(address: str, count: int, parallel: int, folder: Path) -> None:
         f"{len(files)} images, {len(index)} rows, {twice} of them twice, {missing} without the "
         f"other, in {time.monotonic() - start:.0f} s"
     )
-
-
-def rows(folder: Path) -> int:
-    """Return how many rows the index has so far, roughly: from its size."""
-    index = folder / "index.csv"
-    if not index.exists():
-        return 0
-    with index.open("rb") as file:
-        head = file.read(20_000)
-    return index.stat().st_size * head.count(b"\n") // max(1, len(head))
 
 
 def memory(process: int) -> int:
