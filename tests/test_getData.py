@@ -317,7 +317,7 @@ def test_a_folder_that_vanishes_ends_in_one_sentence(tmp_path):
     check_folder(tmp_path / "elsewhere")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_a_mutated_index_is_read_or_refused_and_no_image_is_touched(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("mutated")
