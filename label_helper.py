@@ -29,6 +29,7 @@ from proposals import Offer, Proposals
 
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGE_FOLDER: Path | None = utils.DATA / "download"  # the images; None asks with a window
+ONLY_SOURCE: str | None = None  # only the images from this SOURCE of getData.py; None: all
 LABELS_FILE = utils.DATA / "labels.csv"  # one row a decision; the last row of an image counts
 # "person" types in a window; "answers" takes those of the practice site; "nobody" only imports and
 # exports
@@ -310,6 +311,7 @@ def main() -> None:
             return
     elif not files:
         raise ValueError(why)
+    files = utils.only_source(files, ONLY_SOURCE)
 
     folder, images = files[0].parent, [file.name for file in files]
     not_before = trouble = ""

@@ -1008,3 +1008,14 @@ def test_without_a_screen_one_sentence_says_so(tmp_path, monkeypatch):
     assert done.returncode == 1
     assert re.fullmatch(r"label_helper.py: no window can be opened.*\n", done.stderr)
     assert not (tmp_path / "l.csv").exists()
+
+
+def test_the_images_of_one_source_alone_can_be_labelled(tmp_path):
+    folder, names = tmp_path / "images", [f"{number}.png" for number in range(6)]
+    make_images(folder, names)
+    with utils.open_table(folder / "index.csv", utils.INDEX_COLUMNS) as table:
+        for name, source in zip(names, ["a", "b"] * 3, strict=True):
+            utils.append_row(table, [name, source, "url", utils.now(), "text"])
+    settings = [f"IMAGE_FOLDER={folder}", f"LABELS_FILE={tmp_path / 'l.csv'}", "LABELLER=answers"]
+    run_script(*settings, "ONLY_SOURCE=b", cwd=tmp_path)
+    assert [row[0] for row in rows_of(tmp_path / "l.csv")] == names[1::2]
