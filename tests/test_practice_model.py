@@ -9,15 +9,17 @@ import utils
 shipped = utils.DATA / "practice.pt"
 
 
-@pytest.mark.parametrize("form", ["simple", "ripple", "noise", "mixed"])
-def test_the_shipped_model_reads_the_practice_forms(form):
+@pytest.mark.parametrize(
+    ("form", "least"), [("simple", 55), ("ripple", 55), ("noise", 50), ("mixed", 40)]
+)
+def test_the_shipped_model_reads_the_practice_forms(form, least):
     net, about = model.load_checkpoint(shipped)
     assert form in about["forms"]
     drawn = [practice_site.draw(form, number, seed=99) for number in range(60)]
     images = torch.stack([model.prepare(net, np.asarray(image)) for image, _ in drawn])
     readings = model.read_images(net, images)
     right = sum(r.text == answer for r, (_, answer) in zip(readings, drawn, strict=True))
-    assert right >= 50
+    assert right >= least
 
 
 def test_the_shipped_model_is_small():

@@ -170,14 +170,14 @@ def test_labels_of_varying_length_in_colour_are_trained(tmp_path):
 
 
 def test_fine_tuning_starts_from_what_was_learnt(trained, split, tmp_path):
-    start = f"START_FROM={trained / 'captcha.pt'}"
     shares = []
-    for folder, arguments in (("new", []), ("fine", [start])):
-        done = train(split, tmp_path / folder, "EPOCHS=1", "TRAIN_IMAGES=40", *arguments)
+    for folder, start in (("new", None), ("fine", trained / "captcha.pt"), ("ours", "practice")):
+        settings = ["EPOCHS=1", "TRAIN_IMAGES=40", f"START_FROM={start}"]
+        done = train(split, tmp_path / folder, *settings)
         assert done.returncode == 0, done.stderr
         metrics = json.loads((tmp_path / folder / "metrics.json").read_text())
         shares.append(metrics["val"]["character_accuracy"])
-    assert shares[1] > shares[0] + 0.3
+    assert min(shares[1:]) > shares[0] + 0.3
 
 
 def test_a_larger_number_of_training_images_holds_the_smaller_one():
