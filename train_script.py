@@ -41,7 +41,9 @@ HEAD = "attention"  # or "flatten": how a position finds its character, see mode
 # "practice" begins with the model that ships, a captcha.pt with that one, None with nothing learnt
 START_FROM: Path | str | None = "practice"
 RESUME = False  # True: go on where an interrupted run stopped
-PATIENCE = 40  # stop after this many epochs without a better validation
+# Stop after this many epochs without a better validation; None: never, because the network is at
+# its best at the end, when the learning rate has fallen
+PATIENCE: int | None = None
 TRAIN_IMAGES: int | None = None  # train on this many only, to see what labels are worth
 UNLABELLED_FOLDER: Path | None = None  # images without labels that help; takes thrice the time
 SEED = 0  # another number: other first weights, other order, other augmentation
@@ -177,7 +179,7 @@ def train(
     epochs: int,
     batch_size: int,
     learning_rate: float,
-    patience: int,
+    patience: int | None,
     last_file: Path,
     resume: bool,
 ) -> list[dict[str, float]]:
@@ -230,6 +232,7 @@ def train(
         scores = evaluation.score(model.compute_logits(net, val_side.images), val_side)
         row = {
             "epoch": epoch,
+            "progress": epoch / epochs,
             "train_loss": loss_sum / len(batches),
             "train_characters": right / sum(train_side.targets[b].numel() for b in batches),
             "val_loss": scores.loss,
@@ -252,7 +255,7 @@ def train(
         )
         if curves:
             curves.refresh(history)
-        if epoch - max(runs.last_progress(history), first) >= patience:
+        if patience and epoch - max(runs.last_progress(history), first) >= patience:
             print(f"No better validation for {patience} epochs: stopped.")
             break
     if curves:

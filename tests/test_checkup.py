@@ -99,8 +99,8 @@ def short_run(net, train_side, val_side, steps, learning_rate, batch=None):
         val_loss = F.cross_entropy(logits.flatten(0, 1), val_side.targets.flatten()).item()
         right = (logits.argmax(2) == val_side.targets).all(1).float().mean().item()
         history.append(
-            {"epoch": epoch, "train_loss": sum(losses) / len(losses), "val_loss": val_loss,
-             "val_images": right}
+            {"epoch": epoch, "progress": 1, "train_loss": sum(losses) / len(losses),
+             "val_loss": val_loss, "val_images": right}
         )  # fmt: skip
     return checkup.after_training(
         history, model.compute_logits(net, train_side.images), train_side, learning_rate
@@ -137,8 +137,8 @@ def test_a_learning_rate_too_high_is_named(net, digits):
 @pytest.mark.parametrize(("falling", "words"), [(True, "Train longer"), (False, "Under-fitting")])
 def test_half_read_training_images_mean_train_longer_while_the_loss_falls(digits, falling, words):
     history = [
-        {"epoch": epoch, "train_loss": 1.0, "val_loss": 1 / epoch if falling else 1.0,
-         "val_images": 0.5}
+        {"epoch": epoch, "progress": epoch / 19, "train_loss": 1.0,
+         "val_loss": 1 / epoch if falling else 1.0, "val_images": 0.5}
         for epoch in range(1, 20)
     ]  # fmt: skip
     logits = F.one_hot(digits.targets, 11).float() * 9
