@@ -38,7 +38,7 @@ def find_labels(source: Path, files: list[Path], pattern: str) -> dict[str, str]
         image = None if source.is_dir() else by_name.get(file.name)
         if image is None and file.is_file():
             digest = utils.content_hash(file.read_bytes())
-            image, parsed = by_content.get(digest), utils.parse_split_name(file.name)
+            image, parsed = by_content.get(digest), utils.split_label(file)
             if source.is_dir() and parsed and digest.startswith(parsed[1]):
                 label = parsed[0]  # a copy that split_data.py named
         if image is None:

@@ -7,8 +7,9 @@ Reads the images and labels.csv, or any folder whose file names are the labels:
     python split_data.py IMAGE_FOLDER=/my/captchas LABELS_FILE=None
     python split_data.py IMAGE_FOLDER=/my/captchas LABELS_FILE=None "LABEL_PATTERN=^captcha_(.+)$"
 
-and writes data/split/{train,val,test}/<label>_<hash>.<ext>. The network learns from train; val
-picks the best epoch; test is looked at once, at the end, so that its figure is honest.
+and writes data/split/{train,val,test}/<label>_<hash>.<ext>; a label too long for a name stands in a
+text file beside its image. The network learns from train; val picks the best epoch; test is looked
+at once, at the end, so that its figure is honest.
 Next: python train_script.py
 """
 
@@ -106,7 +107,7 @@ def split(
     targets = {}
     for digest, (file, label, extension) in images.items():
         side = side_of(digest, val_fraction, test_fraction, seed)
-        targets[Path(side) / utils.split_name(label, digest, extension)] = file
+        targets[Path(side) / utils.split_name(label, digest, extension)] = file, label
         counts[side] += 1
     empty = [side for side in sides if not counts[side]]
     if empty:
@@ -118,8 +119,8 @@ def split(
         shutil.rmtree(partial)  # what a stopped run left
     for side in sides:
         (partial / side).mkdir(parents=True)
-    for target, file in utils.progress(targets.items(), "copying"):
-        shutil.copyfile(file, partial / target)
+    for target, (file, label) in utils.progress(targets.items(), "copying"):
+        utils.copy_labelled(file, label, partial / target)
 
     if previous.exists():
         shutil.rmtree(previous)
@@ -172,7 +173,7 @@ def refuse_foreign_files(folder: Path) -> None:
             parsed = utils.parse_split_name(name)
             ours = inside != folder and parsed is not None
             # A stopped run can leave a half-copied file, so content is compared elsewhere only.
-            if ours and not folder.name.endswith(".partial"):
+            if ours and not utils.holds_long_label(name) and not folder.name.endswith(".partial"):
                 ours = utils.content_hash((inside / name).read_bytes()).startswith(parsed[1])
             if not ours and not utils.is_litter(name):
                 raise ValueError(

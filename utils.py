@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import sys
 import tokenize
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -39,6 +40,7 @@ LITTER = ("thumbs.db", "desktop.ini")  # what file managers leave in folders, be
 INDEX_COLUMNS = ["image", "source", "url", "time", "answer"]  # data/download/index.csv
 LABEL_COLUMNS = ["image", "label", "state", "how", "seconds", "time"]  # data/labels.csv
 SUSPECT_COLUMNS = ["image", "label", "reading", "confidence", "suspicion"]  # suspects.csv
+MAX_LABEL = 100  # bytes of a label in a file's name, which may have some 250 in all
 MAX_TORN = 4096  # bytes; a row that was cut off while it was written is shorter
 
 
@@ -377,15 +379,52 @@ def split_name(label: str, digest: str, extension: str) -> str:
     """Return ``<label>_<hash8>.<ext>``, the label percent-encoded where a file system could balk.
 
     Only ASCII letters, digits, ``_``, ``-`` and ``~`` stand as they are: dots, slashes, control
-    characters and letters that file systems normalise are encoded, so that any label works.
+    characters and letters that file systems normalise are encoded, so that any label works. In
+    place of a very long one stands ``=``, and copy_labelled writes it beside the image.
     """
-    return f"{quote(label, safe='').replace('.', '%2E')}_{digest[:8]}.{extension}"
+    encoded = encode_name(label)
+    return f"{encoded if len(encoded) <= MAX_LABEL else '='}_{digest[:8]}.{extension}"
+
+
+def encode_name(label: str) -> str:
+    """Return a label percent-encoded, ASCII that every file system takes."""
+    return quote(label, safe="", errors="surrogateescape").replace(".", "%2E")
+
+
+def copy_labelled(image: Path, label: str, target: Path) -> None:
+    """Copy an image to a name that split_name made, with a text file beside it if it needs one."""
+    shutil.copyfile(image, target)
+    if target.name.startswith("=_"):
+        target.with_suffix(".txt").write_text(encode_name(label), encoding="ascii")
 
 
 def parse_split_name(name: str) -> tuple[str, str] | None:
-    """Return label and hash8 of a file name made by split_name, or None for any other name."""
+    """Return label and hash8 of a file name made by split_name, or None for any other name.
+
+    The label ``=`` of a name that begins with it is not the image's, see split_label.
+    """
     match = re.fullmatch(r"(.+)_([0-9a-f]{8})\.[a-z]+", name, re.DOTALL)
-    return (unquote(match[1]), match[2]) if match else None
+    return (unquote(match[1], errors="surrogateescape"), match[2]) if match else None
+
+
+def split_label(file: Path) -> tuple[str, str] | None:
+    """Return label and hash8 of an image that split_data.py copied, or None for any other file.
+
+    Raises ValueError if its label is so long that it stands beside it, and is missing there.
+    """
+    parsed = parse_split_name(file.name)
+    if parsed and file.name.startswith("=_"):
+        beside = file.with_suffix(".txt")
+        if not beside.is_file():
+            raise ValueError(f"{beside}, which holds the label of the image, is missing.")
+        text = beside.read_text(encoding="ascii", errors="replace")
+        return unquote(text, errors="surrogateescape"), parsed[1]
+    return parsed
+
+
+def holds_long_label(name: str) -> bool:
+    """Tell whether a file is the text file that copy_labelled writes beside an image."""
+    return re.fullmatch("=_[0-9a-f]{8}[.]txt", name) is not None
 
 
 def labels_from_names(files: list[Path], pattern: str) -> dict[Path, str]:
@@ -417,9 +456,9 @@ def labelled_images(folder: Path) -> list[tuple[Path, str]]:
         raise ValueError(f"there is no folder {folder}; run split_data.py first.")
     found = []
     for file in sorted(folder.iterdir()):
-        if is_litter(file.name):
+        if is_litter(file.name) or holds_long_label(file.name):
             continue
-        parsed = parse_split_name(file.name)
+        parsed = split_label(file)
         if parsed is None:
             raise ValueError(f"{file} was not made by split_data.py; move it elsewhere.")
         found.append((file, parsed[0]))

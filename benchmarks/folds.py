@@ -128,7 +128,7 @@ def fold_of(digest: str, folds: int) -> int | None:
 def copy(image: tuple[Path, str, str], digest: str, folder: Path) -> None:
     """Copy an image into a folder of the split."""
     file, label, extension = image
-    shutil.copyfile(file, folder / utils.split_name(label, digest, extension))
+    utils.copy_labelled(file, label, folder / utils.split_name(label, digest, extension))
 
 
 def call(script: str, *arguments: str) -> None:

@@ -5,7 +5,7 @@ import io
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 from practice import run_script
@@ -220,13 +220,29 @@ def test_unknown_characters_and_long_labels_are_refused():
         utils.encode_labels(["aba"], "ab", 2)
 
 
-@given(text.filter(bool))
-def test_any_label_survives_as_a_file_name(label):
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
+@example("é" * 300)
+@example("../a\\b:c*\n\t\x1b\u202e😀")
+@example("=")
+@example("\udcff")  # a byte of labels.csv that is no UTF-8
+def test_any_label_survives_in_a_folder_of_the_split(tmp_path_factory, label):
+    folder = tmp_path_factory.mktemp("split")
+    (folder / "image").write_bytes(b"image")
     name = utils.split_name(label, "0123456789abcdef", "png")
-    assert utils.parse_split_name(name) == (label, "01234567")
     assert name.isascii()
     assert not set(name) & set('/\\:*?"<>| ')
     assert name.count(".") == 1
+    assert len(name) < 120
+    (folder / "train").mkdir()
+    utils.copy_labelled(folder / "image", label, folder / "train" / name)
+    assert utils.labelled_images(folder / "train") == [(folder / "train" / name, label)]
+    assert utils.split_label(folder / "train" / name) == (label, "01234567")
+
+
+def test_a_long_label_that_is_missing_is_named(tmp_path):
+    (tmp_path / "=_01234567.png").write_bytes(b"image")
+    with pytest.raises(ValueError, match=r"=_01234567\.txt.* is missing"):
+        utils.labelled_images(tmp_path)
 
 
 def test_names_that_split_data_did_not_make_are_told_apart():
