@@ -144,8 +144,8 @@ def draw_noise(rng: random.Random) -> tuple[Image.Image, str]:
 def draw_mixed(rng: random.Random) -> tuple[Image.Image, str]:
     """Draw 4 to 7 characters as any site might: every image has a style of its own, 200x50.
 
-    Light on dark or dark on light, one colour or many, wide or narrow, and any DejaVu font: what a
-    network learns from these images it can use on others.
+    Light on dark or dark on light, one colour or many, wide or overlapping, in any DejaVu font,
+    some letters made of large pixels: what a network learns from these images it can use on others.
     """
     answer = "".join(rng.choices(mixed_letters, k=rng.randint(4, 7)))
     ground = np.array([[[rng.randint(0, 255) for _ in range(3)] for _ in range(2)]])  # (1, 2, 3)
@@ -156,8 +156,10 @@ def draw_mixed(rng: random.Random) -> tuple[Image.Image, str]:
     image = Image.fromarray(ground.astype(np.uint8)).resize((200, 50), Image.Resampling.BILINEAR)
     ground = np.concatenate([ground, ground.mean(axis=1, keepdims=True)], axis=1)  # its middle too
     one_colour, one_font = rng.random() < 0.4, rng.random() < 0.6
-    size, turn, shear = rng.uniform(18, 36), rng.choice([0, 4, 15]), rng.uniform(-0.3, 0.3)
-    room = min(190.0, len(answer) * size * rng.uniform(0.5, 1.1))  # for the whole text
+    size, turn, shear = rng.uniform(18, 40), rng.choice([0, 4, 15]), rng.uniform(-0.3, 0.3)
+    unlike = rng.uniform(0.05, 0.2)  # by how much the letters of an image differ in size
+    room = min(190.0, len(answer) * size * rng.uniform(0.42, 1.1))  # for the whole text
+    pixel_share = rng.choice([0, 0, 0, 0.3, 1])  # of the letters
     x = rng.uniform(0.05, 1) * (195 - room) + 5
     face_name, colour = rng.choice(mixed_fonts), contrasting(rng, ground)
     for number, character in enumerate(answer):
@@ -165,8 +167,10 @@ def draw_mixed(rng: random.Random) -> tuple[Image.Image, str]:
             face_name = rng.choice(mixed_fonts)
         if not one_colour:
             colour = contrasting(rng, ground)
-        face = font(face_name, round(size * rng.uniform(0.9, 1.1)))
+        face = font(face_name, round(size * rng.uniform(1 - unlike, 1 + unlike)))
         shape = letter(character, face, rng.uniform(0.8, 1), rng.uniform(-turn, turn), shear)
+        if rng.random() < pixel_share:
+            shape = in_large_pixels(shape, 3 if size > 28 else 2)
         _, top, _, bottom = shape.getbbox()
         left = round(x + (number + 0.5) * room / len(answer) - shape.width / 2)
         above = round(26 + 0.36 * size + rng.uniform(-3, 3)) - letter_baseline
@@ -234,6 +238,12 @@ def letter(
     small = large.transform(size, Image.Transform.AFFINE, (a, b, c, d, e, f), how)
     left, _, right, _ = small.getbbox()
     return small.crop((left, 0, right, letter_cell))
+
+
+def in_large_pixels(shape: Image.Image, side: int) -> Image.Image:
+    """Return a letter's mask made of black and white squares of this side, in pixels."""
+    small = shape.reduce(side).point(lambda value: 255 * (value > 90))
+    return small.resize((side * small.width, side * small.height), Image.Resampling.NEAREST)
 
 
 def curve(points: list[tuple[float, float]], widths: list[float], pieces: int) -> Image.Image:
