@@ -34,7 +34,7 @@ def read_out_of_fold(side: Side, folds: int, learn: Callable[[Side, Side], Captc
         print(f"Audit: training without part {fold + 1} of {folds}")
         held_out = fold_of == fold
         net = learn(part(side, ~held_out), part(side, held_out))
-        read = model.compute_logits(net, side.images[held_out])
+        read = model.average_logits(net, side.images[held_out])
         if fold == 0:
             logits = torch.empty(count, *read.shape[1:])
         logits[held_out] = read

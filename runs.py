@@ -56,8 +56,7 @@ def save_run(
         "history": history,
         "random": torch.get_rng_state(),
     }
-    with utils.replacing(path) as temporary:
-        torch.save(state, temporary)
+    model.save_tensors(state, path)
 
 
 def load_run(
@@ -82,13 +81,9 @@ def load_run(
 def keep_model(
     net: CaptchaNet, folder: Path, figures: dict, history: Sequence[dict[str, float]]
 ) -> None:
-    """Write captcha.pt, metrics.json, history.csv, and a row of runs.csv.
-
-    The model of the run before stays as previous.pt. runs.csv compares runs by validation only:
-    whoever picks a setting by its test figure has made the test part of the training.
-    """
+    """Write captcha.pt, metrics.json and history.csv; the model before stays as previous.pt."""
     file = folder / "captcha.pt"
-    if file.exists():
+    if file.exists() and not holds(file, net):  # it does if a killed run came so far already
         with utils.replacing(folder / "previous.pt") as temporary:
             shutil.copyfile(file, temporary)
     about = {"constants": figures["constants"], "val": figures["val"], "time": utils.now()}
@@ -102,6 +97,25 @@ def keep_model(
         writer = csv.DictWriter(table, history[0])
         writer.writeheader()
         writer.writerows(history)
+
+
+def holds(file: Path, net: CaptchaNet) -> bool:
+    """Tell whether a checkpoint has just the weights of a network."""
+    try:
+        other = model.load_checkpoint(file)[0].state_dict()
+    except ValueError:
+        return False
+    own = net.state_dict()
+    return own.keys() == other.keys() and all(
+        torch.equal(value.cpu(), other[name]) for name, value in own.items()
+    )
+
+
+def list_run(folder: Path, figures: dict) -> None:
+    """Append a row to runs.csv, which compares runs by their validation only.
+
+    Whoever picks a setting by its test figure has made the test part of the training.
+    """
     val = figures["val"]
     with utils.open_table(folder / "runs.csv", run_columns) as table:
         utils.append_row(table, [

@@ -116,8 +116,8 @@ def main() -> None:
         labelled = [file for side in files.values() for file, _ in side]
         unlabelled = dataset.load_unlabelled(UNLABELLED_FOLDER, labelled, box, size, channels)
         for _ in range(2):  # what the second network reads, the third may learn from
-            logits = model.compute_logits(net, unlabelled)
-            val_logits = model.compute_logits(net, val_side.images)
+            logits = model.average_logits(net, unlabelled)
+            val_logits = model.average_logits(net, val_side.images)
             logits /= max(1, evaluation.fit_temperature(val_logits, val_side))
             guessed = evaluation.confident_readings(logits, unlabelled, charset)
             print(
@@ -130,9 +130,9 @@ def main() -> None:
 
     train_logits = model.compute_logits(net, train_side.images[:1000])
     late_findings = checkup.after_training(history, train_logits, train_side, LEARNING_RATE)
-    val_logits = model.compute_logits(net, val_side.images)
+    val_logits = model.average_logits(net, val_side.images)
     net.temperature.fill_(evaluation.fit_temperature(val_logits, val_side))
-    test_logits = model.compute_logits(net, test_side.images)  # the only look at the test folder
+    test_logits = model.average_logits(net, test_side.images)  # the only look at the test folder
     val_logits, test_logits = (x / net.temperature.cpu() for x in (val_logits, test_logits))
     figures = {
         "test": evaluation.describe(test_logits, test_side, charset),
@@ -150,6 +150,7 @@ def main() -> None:
     runs.keep_model(net, MODEL_FOLDER, figures, history)
     evaluation.draw_pictures(net, test_side, test_logits, history, MODEL_FOLDER)
     evaluation.draw_augmented(train_side, MODEL_FOLDER)
+    runs.list_run(MODEL_FOLDER, figures)
     evaluation.print_figures(figures)
     checkup.tell("after training", late_findings)
     if AUDIT_FOLDS:
@@ -197,7 +198,7 @@ def train(
     if resume:
         history, best = runs.load_run(last_file, net, optimizer, schedule)
         if len(history) >= epochs:
-            raise ValueError(f"{last_file} has {len(history)} epochs already; set EPOCHS higher.")
+            utils.note(f"All {len(history)} epochs are done already; EPOCHS can be set higher.")
     elif last_file.exists():
         utils.note(f"Starting anew; {last_file} of the run before is replaced.")
     first = len(history) + 1

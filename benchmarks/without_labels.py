@@ -37,7 +37,7 @@ def main() -> None:
     else:
         labels = split_data.labels_from_table(files, LABELS_FILE)
     images = [model.prepare(net, utils.read_image(file)) for file in utils.progress(labels, "read")]
-    logits = model.compute_logits(net, torch.stack(images))  # (N, L, classes)
+    logits = model.average_logits(net, torch.stack(images))  # (N, L, classes)
     for number, character in enumerate(net.charset, start=1):
         if CHARACTERS is not None and character not in CHARACTERS:
             logits[:, :, number] = -torch.inf

@@ -84,10 +84,25 @@ def test_logits_do_not_depend_on_the_batch_and_the_mode_is_restored():
     assert torch.allclose(whole, parts, atol=0.02)  # bfloat16 where the processor has it
 
 
+def test_five_looks_are_averaged():
+    net = small_net(channels=3)
+    images = random_images(3, net)
+    wide = np.pad(images.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="edge")
+    height, width = net.size
+    looks = [
+        model.compute_logits(
+            net, torch.from_numpy(wide[:, :, y : y + height, x : x + width].copy())
+        )
+        for y, x in ((2, 2), (0, 2), (4, 2), (2, 0), (2, 4))
+    ]
+    expected = torch.stack([logits.log_softmax(2) for logits in looks]).mean(0)
+    assert torch.allclose(model.average_logits(net, images), expected, atol=1e-5)
+
+
 def test_readings_multiply_the_probabilities_and_leave_blanks_out():
     net = small_net()
     images = random_images(6, net)
-    probabilities = model.compute_logits(net, images).softmax(2)
+    probabilities = model.average_logits(net, images).softmax(2)
     for reading, chances in zip(model.read_images(net, images), probabilities, strict=True):
         best = [max(range(4), key=lambda c, row=row: row[c]) for row in chances]
         assert reading.text == "".join(" abc"[c] for c in best if c)
