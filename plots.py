@@ -1,5 +1,6 @@
 """Every picture that the scripts draw with matplotlib."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def on_screen() -> bool:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a picture and leave it open for show()."""
-    with utils.replacing(path) as temporary:
+    with utils.replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # it draws a box instead
         figure.savefig(temporary, dpi=110, format="png")
     if not on_screen():
         plt.close(figure)
@@ -153,9 +155,10 @@ def attention_sheet(
     """Lay over each image where each position looked.
 
     ``images`` are (channels, H, W) uint8, ``maps`` (N, length, h, w), ``texts`` what was read,
-    ``confidences`` (N, length).
+    ``confidences`` (N, length). Of long labels the first 12 positions are drawn.
     """
     rows, length = maps.shape[:2]
+    length = min(length, 12)
     figure, axes = plt.subplots(
         rows, length + 1, figsize=(1.7 * (length + 1), 0.75 * rows + 0.4), squeeze=False
     )
@@ -168,7 +171,7 @@ def attention_sheet(
             extent = (0, grey.shape[1], grey.shape[0], 0)
             place.imshow(grey, "gray", extent=extent, vmin=0, vmax=255)
             light = cv2.resize(maps[row, position], grey.shape[::-1], interpolation=cv2.INTER_CUBIC)
-            light = (light / light.max()).clip(0, 1)  # (H, W)
+            light = (light / max(light.max(), 1e-9)).clip(0, 1)  # (H, W); it may look nowhere
             red = np.zeros_like(light)  # everywhere, but seen only where there is attention
             place.imshow(red, "autumn", alpha=0.8 * light, extent=extent, vmin=0, vmax=1)
             place.set_title(f"{position + 1}: {100 * confidences[row, position]:.0f} %", fontsize=8)
