@@ -18,6 +18,7 @@ then says which character stands there. The head decides how a position finds it
 
 import io
 import math
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from utils import Reading
 
 HEADS = ("attention", "flatten")
 WIDTHS = (32, 64, 96, 128)  # channels behind each block of the trunk
+MAX_LENGTH = 1000  # characters in a label
 FORMAT = "captcha-recognizer 1"  # stands in every checkpoint
 
 
@@ -71,6 +73,10 @@ class CaptchaNet(nn.Module):
         super().__init__()
         if head not in HEADS:
             raise ValueError(f"HEAD is {head!r}; it must be one of {', '.join(HEADS)}.")
+        if not 0 < length <= MAX_LENGTH:
+            raise ValueError(f"a label has {length} characters; there can be 1 to {MAX_LENGTH}.")
+        if not 64 <= size[0] * size[1] <= utils.MAX_PIXELS:
+            raise ValueError(f"{size[1]} x {size[0]} pixels are too few or too many to be read.")
         self.charset, self.length, self.size = charset, length, tuple(size)
         self.channels, self.head = channels, head
         self.box = tuple(box)  # the part of an image that it sees, see utils.fit_image
@@ -258,10 +264,21 @@ def load_checkpoint(path: Path) -> tuple[CaptchaNet, dict[str, Any]]:
     if checkpoint.get("format") != FORMAT:
         raise ValueError(f"{path} is not a model that train_script.py wrote.")
     try:
+        with torch.device("meta"):  # without memory: a forged one could ask for any amount
+            planned = CaptchaNet(**checkpoint["architecture"]).state_dict()
+        if any(planned[name].shape != value.shape for name, value in checkpoint["weights"].items()):
+            raise ValueError("its weights do not fit its architecture")
         net = CaptchaNet(**checkpoint["architecture"])
         net.load_state_dict(checkpoint["weights"])
         return net.eval(), checkpoint["about"]
-    except (KeyError, TypeError, RuntimeError, AttributeError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:
         raise ValueError(f"{path} is damaged, or of another version of this project.") from error
 
 
@@ -270,11 +287,16 @@ def load_tensors(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"there is no model {path}; run train_script.py first.")
     try:
+        with zipfile.ZipFile(path) as archive:  # torch itself passes over wrong checksums
+            stored = all(e.compress_type == zipfile.ZIP_STORED for e in archive.infolist())
+            whole = stored and archive.testzip() is None  # compressed, it could be gigabytes
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for damaged files
+    except Exception as error:  # both raise many kinds for damaged files
         raise ValueError(
             f"{path} is cut off, or not a model that train_script.py wrote."
         ) from error
+    if not whole:
+        raise ValueError(f"{path} is damaged.")
     if not isinstance(loaded, dict):
         raise ValueError(f"{path} is not a model that train_script.py wrote.")
     return loaded

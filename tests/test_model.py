@@ -127,12 +127,26 @@ def damage(path, how):
     elif how == "zip":
         with zipfile.ZipFile(path, "w") as file:
             file.writestr("a.txt", "hello")
+    elif how == "one bit":
+        path.write_bytes(data[:-20_000] + bytes([data[-20_000] ^ 1]) + data[-19_999:])
+    elif how == "compressed":
+        with zipfile.ZipFile(path) as old:
+            entries = {name: old.read(name) for name in old.namelist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+            for name, content in entries.items():
+                new.writestr(name, content)
     else:
         checkpoint = torch.load(path, weights_only=True)
         if how == "fewer weights":
             checkpoint["weights"].popitem()
         elif how == "wrong charset":
             checkpoint["architecture"]["charset"] = "abcdef"
+        elif how == "very long":
+            checkpoint["architecture"]["length"] = 10**9
+        elif how == "very wide":
+            checkpoint["architecture"] |= {"size": [10**6, 10**6]}
+        elif how == "very much":
+            checkpoint["architecture"] |= {"size": [2000, 2000], "length": 1000, "head": "flatten"}
         elif how == "no architecture":
             del checkpoint["architecture"]
         torch.save(checkpoint, path)
@@ -141,7 +155,7 @@ def damage(path, how):
 @pytest.mark.parametrize(
     "how",
     ["empty", "cut", "text", "other", "list", "pickle", "zip", "fewer weights", "wrong charset",
-     "no architecture"],
+     "no architecture", "very long", "very wide", "very much", "one bit", "compressed"],
 )  # fmt: skip
 def test_damaged_or_foreign_checkpoints_are_refused_by_name(tmp_path, how):
     path = tmp_path / "captcha.pt"
