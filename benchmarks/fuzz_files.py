@@ -1,10 +1,11 @@
-"""Give the image reader thousands of broken images: it must read or refuse each of them.
+"""Give the readers thousands of broken files: they must read or refuse each of them.
 
-    python benchmarks/fuzz_images.py
-    python benchmarks/fuzz_images.py COUNT=1000000 SEED=1
+    python benchmarks/fuzz_files.py
+    python benchmarks/fuzz_files.py KIND=models
+    python benchmarks/fuzz_files.py KIND=labels COUNT=1000000 SEED=1
 
-Small images of each kind are cut, flipped, stretched, mixed and patched in their headers, and
-utils.read_image gets them as files. A program of its own reads them, so that a crash, a hang or too
+Small images of each kind, a model or a labels.csv are cut, flipped, stretched, mixed and patched,
+and what reads such files gets them. A program of its own reads them, so that a crash, a hang or too
 much memory is noticed: it is named with its number, and COUNT=1 FIRST=<number> repeats it.
 """
 
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -27,13 +29,17 @@ sys.path.insert(0, str(project))
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
+import model  # noqa: E402
+import split_data  # noqa: E402
 import utils  # noqa: E402
+from labelling import Labelling  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
-COUNT = 10_000  # how many broken images
+KIND = "images"  # which files: images, models or labels
+COUNT = 10_000  # how many broken files
 FIRST = 0  # the number of the first
 SEED = 0  # another number breaks them in other ways
-SECONDS = 5.0  # no image may take longer
+SECONDS = 5.0  # no file may take longer
 MEMORY = 512  # MiB that reading may take, beyond what the program takes before
 # --------------------------------------------------------------------------------------------------
 
@@ -41,53 +47,91 @@ extremes = [0, 1, 2, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFF
 
 
 def main() -> None:
-    """Read the broken images in a program of their own, and print what came of it."""
+    """Read the broken files in a program of their own, and print what came of it."""
     utils.settings(globals(), sys.argv[1:])
     utils.at_least("COUNT", COUNT, 1)
+    if KIND not in kinds:
+        raise ValueError(f"KIND is {KIND!r}; it must be one of {', '.join(kinds)}.")
     program = (
-        f"import sys; sys.path[:0] = [{str(project / 'benchmarks')!r}]; import fuzz_images; "
-        f"fuzz_images.read_all({FIRST}, {COUNT}, {SEED}, {SECONDS}, {MEMORY})"
+        f"import sys; sys.path[:0] = [{str(project / 'benchmarks')!r}]; import fuzz_files; "
+        f"fuzz_files.read_all({KIND!r}, {FIRST}, {COUNT}, {SEED}, {SECONDS}, {MEMORY})"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     lines = done.stdout.splitlines()
     if done.returncode or not lines or not lines[-1].startswith("read"):
         last = lines[-1] if lines else "none"
-        raise ValueError(f"image {last} ended the reader: {done.stderr.strip()[-600:]}")
+        raise ValueError(f"file {last} ended the reader: {done.stderr.strip()[-600:]}")
     print(lines[-1])
 
 
-def read_all(first: int, count: int, seed: int, seconds: float, memory: int) -> None:
-    """Read broken images; print the number of each, and at last a line of figures.
+def read_all(kind: str, first: int, count: int, seed: int, seconds: float, memory: int) -> None:
+    """Read broken files; print the number of each, and at last a line of figures.
 
-    Raises AssertionError for one that is neither read nor refused with ValueError, and ends the
-    program with a traceback if one takes too long.
+    Ends with an error for one that is neither read nor refused with ValueError, and with a
+    traceback if one takes too long.
     """
+    samples, break_one, read = kinds[kind]
     originals = samples()
     came, slowest = Counter(), 0.0
-    before = largest()
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "image.png"
+        file = Path(folder) / "file"
+        file.write_bytes(originals[0])
+        read(file)  # so that all is imported
+        before = largest()
         for number in range(first, first + count):
             print(number, flush=True)
-            file.write_bytes(broken(originals, random.Random(f"{seed} {number}")))
+            file.write_bytes(break_one(originals, random.Random(f"{seed} {number}")))
             faulthandler.dump_traceback_later(seconds, exit=True)
             start = time.monotonic()
             try:
-                image = utils.read_image(file)
+                read(file)
+                came["read"] += 1
             except ValueError:
                 came["refused"] += 1
-            else:
-                assert image.dtype == np.uint8
-                assert image.ndim == 3
-                assert image.shape[2] == 3
-                came["read"] += 1
             slowest = max(slowest, time.monotonic() - start)
             faulthandler.cancel_dump_traceback_later()
-            assert largest() - before <= memory, f"{largest() - before:.0f} MiB"
+            if largest() - before > memory:
+                raise MemoryError(f"{largest() - before:.0f} MiB")
     print(
         f"read {came['read']}, refused {came['refused']} of {count}; the slowest took "
         f"{slowest:.2f} s; reading took up to {largest() - before:.0f} MiB"
     )
+
+
+def read_image(file: Path) -> None:
+    """Read an image; what comes of it must be one."""
+    image = utils.read_image(file)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise TypeError(f"an image of the shape {image.shape}")
+
+
+def read_model(file: Path) -> None:
+    """Load a model and read an image with it, as predict.py does."""
+    net, _ = model.load_checkpoint(file)
+    image = np.zeros((20, 60, 3), np.uint8)
+    model.read_images(net, model.prepare(net, image)[None])
+
+
+def read_labels(file: Path) -> None:
+    """Open a labels file as the label window does and add a label; no other row may change."""
+    before = file.read_bytes()
+    try:
+        labelling = Labelling(label_images, file)
+    except ValueError:
+        if file.read_bytes() != before:
+            raise TypeError("a labels file that is refused was changed") from None
+        raise
+    rows = utils.read_table(file, utils.LABEL_COLUMNS)
+    labelling.decide("new")
+    labelling.close()
+    now = utils.read_table(file, utils.LABEL_COLUMNS)
+    if (
+        now[:-1] != rows
+        or now[-1]["label"] != "new"
+        or not file.read_bytes().startswith(before[: max(0, len(before) - utils.MAX_TORN)])
+    ):
+        raise TypeError("a row of the labels file was lost")
+    split_data.labels_from_table([Path(image) for image in label_images], file)
 
 
 def largest() -> float:
@@ -96,7 +140,7 @@ def largest() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def samples() -> list[bytes]:
+def sample_images() -> list[bytes]:
     """Return small images of each kind and of many modes, encoded."""
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 256, (15, 40, 4), dtype=np.uint8), "RGBA")
@@ -125,14 +169,55 @@ def samples() -> list[bytes]:
     return found
 
 
+def sample_models() -> list[bytes]:
+    """Return a small model of each head, encoded."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for head in model.HEADS:
+            net = model.CaptchaNet("abc", 3, (16, 48), 1, head)
+            model.save_checkpoint(net, Path(folder) / "model", {"val": {"images": 9}})
+            found.append((Path(folder) / "model").read_bytes())
+    return found
+
+
+def sample_labels() -> list[bytes]:
+    """Return a labels file, encoded."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "labels.csv"
+        labelling = Labelling(label_images, file)
+        for label in ("ab", 'a,"b', "a\nb", "\u202e😀", "z" * 300, "../x"):
+            labelling.decide(label)
+        labelling.decide("", state="skipped")
+        labelling.undo()
+        labelling.close()
+        return [file.read_bytes()]
+
+
 def broken(originals: list[bytes], rng: random.Random) -> bytes:
-    """Return one of the images, broken in one to four ways."""
+    """Return one of the files, broken in one to four ways."""
     data = bytearray(rng.choice(originals))
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
         rng.choice([cut, flip, patch, repeat, remove, mix])(data, rng, originals)
     if data.startswith(b"\x89PNG") and rng.random() < 0.7:
         mend_checksums(data)  # else hardly a broken PNG gets beyond them
     return bytes(data)
+
+
+def broken_model(originals: list[bytes], rng: random.Random) -> bytes:
+    """Return a broken model; mostly its pickle is, in an archive that is in order."""
+    if rng.random() < 0.3:
+        return broken(originals, rng)
+    file = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(rng.choice(originals))) as old,
+        zipfile.ZipFile(file, "w") as new,
+    ):
+        for entry in old.infolist():
+            data = old.read(entry)
+            if entry.filename.endswith(".pkl"):
+                data = broken([data], rng)
+            new.writestr(entry.filename, data)
+    return file.getvalue()
 
 
 def cut(data: bytearray, rng: random.Random, _: list[bytes]) -> None:
@@ -185,6 +270,13 @@ def mend_checksums(data: bytearray) -> None:
         struct.pack_into(">I", data, end, zlib.crc32(data[place + 4 : end]))
         place = end + 4
 
+
+label_images = [f"{number}.png" for number in range(9)]
+kinds = {  # what to break, how to break it, and what reads it
+    "images": (sample_images, broken, read_image),
+    "models": (sample_models, broken_model, read_model),
+    "labels": (sample_labels, broken, read_labels),
+}
 
 if __name__ == "__main__":
     utils.run(main)

@@ -105,8 +105,8 @@ def test_wicked_images_are_read_or_refused_soon_and_in_little_room(tmp_path, nam
 
 
 def test_a_thousand_broken_images_are_each_read_or_refused():
-    """benchmarks/fuzz_images.py, on fewer; it fails on a crash, a hang or too much memory."""
-    done = run_script("benchmarks/fuzz_images.py", "COUNT=1000", "FIRST=1000000", cwd="/")
+    """benchmarks/fuzz_files.py, on fewer; it fails on a crash, a hang or too much memory."""
+    done = run_script("benchmarks/fuzz_files.py", "COUNT=1000", "FIRST=1000000", cwd="/")
     read, refused = map(int, re.match(r"read (\d+), refused (\d+) of 1000", done.stdout).groups())
     assert read + refused == 1000
     assert min(read, refused) > 100  # else the breaking would break too little or too much
