@@ -117,10 +117,10 @@ def find_forms(images: dict[str, np.ndarray]) -> list[tuple[list[str], Found]]:
             helpful.append((names, found))
         else:
             reasons.append(
-                f"{len(names)} images like {names[0]}: clusters will not help here. What was cut "
-                "out of one half of the images groups otherwise than the other half (agreement "
-                f"{found.agreement:.2f}, of {clusters.least_agreement} that are needed): the "
-                "characters touch, or each looks different. Label with ORDER=name."
+                f"{len(names)} images like {names[0]}: clusters will not help here. Their two "
+                f"halves were grouped unlike (agreement {found.agreement:.2f}, "
+                f"{clusters.least_agreement} are needed): the characters touch or vary too much. "
+                "Label with ORDER=name."
             )
     if not helpful:
         raise ValueError(" ".join(reasons))

@@ -166,7 +166,7 @@ def make_window(sg: ModuleType, canvas: tuple[int, int]) -> Any:  # noqa: ANN401
                 key="marks", size=(canvas[0], 46), background_color=paper, pad=0, expand_x=True
             )
         ],
-        [sg.Text(key="said", size=(80, 2), justification="center", **wide)],
+        [sg.Text(key="said", size=(80, 3), justification="center", **wide)],
         [sg.ProgressBar(1, key="bar", size=(1, 8), **wide)],
         [sg.Text(key="counts", **grey)],
         [element for button in row for element in (button, sg.Text("", pad=3))][:-1],

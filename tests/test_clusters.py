@@ -27,7 +27,7 @@ import practice_site
 import utils
 from clusters import Crop, Found
 from cutting import Part
-from gui import open_gui
+from gui import make_window, open_gui
 from naming import Naming, Sheet, name_columns
 
 
@@ -547,13 +547,36 @@ print("PySimpleGUI" in sys.modules, context.verify_mode.name, context.check_host
 # ---------------------------------------------------------------- where it does not help
 
 
+def blots(folder):
+    """Fill a folder with eighty images of blots that are all different, and return it."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(80):
+        image = cv2.GaussianBlur(random.normal(0, 1, (50, 200)), (0, 0), 4)
+        file = folder / f"{number:016x}.png"
+        cv2.imwrite(str(file), np.where(image > 0.08, 40, 240).astype(np.uint8))
+    return folder
+
+
+@pytest.mark.usefixtures("display")
+def test_the_whole_sentence_that_clusters_will_not_help_can_be_seen(tmp_path):
+    files = utils.image_files(blots(tmp_path / "images"))
+    with pytest.raises(ValueError, match="clusters will not help") as refused:
+        cluster_sheet.find_forms({file.name: utils.read_image(file) for file in files})
+    sg = open_gui()
+    window = make_window(sg, (840, 280))
+    said = window["said"]
+    said.update(str(refused.value))
+    window.refresh()
+    room, free = said.widget.winfo_height(), said.widget
+    free.configure(height=0)  # as high as its text is
+    assert free.winfo_reqheight() <= room
+    window.close()
+
+
 def test_where_cutting_fails_one_sentence_says_so_and_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
-    random, images = np.random.default_rng(0), tmp_path / "images"
-    images.mkdir()
-    for number in range(80):  # blots that are all different
-        image = cv2.GaussianBlur(random.normal(0, 1, (50, 200)), (0, 0), 4)
-        cv2.imwrite(str(images / f"{number}.png"), np.where(image > 0.08, 40, 240).astype(np.uint8))
+    images = blots(tmp_path / "images")
     names = f"NAMES_FILE={tmp_path / 'names.csv'}"
     done = run_script("cluster_sheet.py", f"IMAGE_FOLDER={images}", names, cwd="/", check=False)
     assert_one_sentence(done, "clusters will not help", "ORDER=name")
