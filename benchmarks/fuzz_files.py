@@ -2,17 +2,20 @@
 
     python benchmarks/fuzz_files.py
     python benchmarks/fuzz_files.py KIND=models
+    python benchmarks/fuzz_files.py KIND=index
     python benchmarks/fuzz_files.py KIND=labels COUNT=1000000 SEED=1
 
-Small images of each kind, a model or a labels.csv are cut, flipped, stretched, mixed and patched,
-and what reads such files gets them. A program of its own reads them, so that a crash, a hang or too
-much memory is noticed: it is named with its number, and COUNT=1 FIRST=<number> repeats it.
+Small images of each kind, a model, a labels.csv or the index.csv of a crawl are cut, flipped,
+stretched, mixed and patched, and what reads such files gets them. A program of its own reads them,
+so that a crash, a hang or too much memory is noticed: it is named with its number, and COUNT=1
+FIRST=<number> repeats it.
 """
 
 import faulthandler
 import io
 import random
 import resource
+import shutil
 import struct
 import subprocess
 import sys
@@ -32,10 +35,11 @@ from PIL import Image  # noqa: E402
 import model  # noqa: E402
 import split_data  # noqa: E402
 import utils  # noqa: E402
+from download import Download  # noqa: E402
 from labelling import Labelling  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
-KIND = "images"  # which files: images, models or labels
+KIND = "images"  # which files: images, models, labels or index
 COUNT = 10_000  # how many broken files
 FIRST = 0  # the number of the first
 SEED = 0  # another number breaks them in other ways
@@ -134,6 +138,43 @@ def read_labels(file: Path) -> None:
     split_data.labels_from_table([Path(image) for image in label_images], file)
 
 
+def read_index(file: Path) -> None:
+    """Go on with a crawl whose index.csv this is; every image must be there, with a row, after."""
+    folder = file.with_name("download")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    before = file.read_bytes()
+    (folder / "index.csv").write_bytes(before)
+    for data in crawled[:4]:
+        (folder / f"{utils.content_hash(data)[:16]}.png").write_bytes(data)
+    try:
+        keep_crawled(folder, crawled)
+    except ValueError:
+        if (folder / "index.csv").read_bytes() != before:
+            raise TypeError("an index that is refused was changed") from None
+        raise
+    finally:
+        kept = {file.read_bytes() for file in folder.glob("*.png")}
+        if not kept >= set(crawled[:4]):
+            raise TypeError("an image was lost")
+    named = {row["image"] for row in utils.read_table(folder / "index.csv", utils.INDEX_COLUMNS)}
+    if kept != set(crawled) or not named >= {file.name for file in folder.glob("*.png")}:
+        raise TypeError("an image is missing, or has no row")
+
+
+def keep_crawled(folder: Path, images: list[bytes]) -> None:
+    """Keep some images as getData.py does."""
+    download = Download(folder)
+    try:
+        for number, data in enumerate(images):
+            name, new = download.save(data, "png")
+            if new:
+                download.enter(name, "practice:simple", f"http://x/simple.png?n={number}", 'a,"b')
+        download.settle()
+    finally:
+        download.close()
+
+
 def largest() -> float:
     """Return the most memory that this program has held so far, in MiB."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
@@ -191,6 +232,13 @@ def sample_labels() -> list[bytes]:
         labelling.undo()
         labelling.close()
         return [file.read_bytes()]
+
+
+def sample_index() -> list[bytes]:
+    """Return the index.csv of a crawl, encoded."""
+    with tempfile.TemporaryDirectory() as folder:
+        keep_crawled(Path(folder), crawled[:4])
+        return [(Path(folder) / "index.csv").read_bytes()]
 
 
 def broken(originals: list[bytes], rng: random.Random) -> bytes:
@@ -272,10 +320,12 @@ def mend_checksums(data: bytearray) -> None:
 
 
 label_images = [f"{number}.png" for number in range(9)]
+crawled = [b"image %d" % number for number in range(6)]
 kinds = {  # what to break, how to break it, and what reads it
     "images": (sample_images, broken, read_image),
     "models": (sample_models, broken_model, read_model),
     "labels": (sample_labels, broken, read_labels),
+    "index": (sample_index, broken, read_index),
 }
 
 if __name__ == "__main__":

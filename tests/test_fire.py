@@ -199,7 +199,7 @@ def test_any_label_goes_through_labels_csv_split_training_and_prediction(tmp_pat
 # ---------------------------------------------------------------- broken files
 
 
-@pytest.mark.parametrize(("kind", "count"), [("models", 300), ("labels", 1000)])
+@pytest.mark.parametrize(("kind", "count"), [("models", 300), ("labels", 500), ("index", 500)])
 def test_broken_files_are_read_or_refused_soon_and_in_little_room(kind, count):
     """benchmarks/fuzz_files.py, on fewer; it fails on a crash, a hang or too much memory."""
     done = run_script("benchmarks/fuzz_files.py", f"KIND={kind}", f"COUNT={count}", cwd="/")

@@ -317,51 +317,6 @@ def test_a_folder_that_vanishes_ends_in_one_sentence(tmp_path):
     check_folder(tmp_path / "elsewhere")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.data())
-def test_a_mutated_index_is_read_or_refused_and_no_image_is_touched(tmp_path_factory, data):
-    folder = tmp_path_factory.mktemp("mutated")
-    download = Download(folder)
-    for seed in range(4):
-        name, _ = download.save(encoded(seed), "png")
-        download.enter(name, "practice:simple", f"http://x/simple.png?n={seed}", 'a,"b')
-    download.settle()
-    download.close()
-    index = folder / "index.csv"
-    content = bytearray(index.read_bytes())
-    for _ in range(data.draw(st.integers(1, 4))):
-        place = data.draw(st.integers(0, len(content) - 1))
-        change = data.draw(st.sampled_from(["cut", "flip", "quote", "nul", "line", "twice"]))
-        if change == "cut":
-            del content[place : place + data.draw(st.integers(1, 400))]
-        elif change == "flip":
-            content[place] ^= 1 << data.draw(st.integers(0, 7))
-        elif change == "twice":
-            content[place:place] = content[: data.draw(st.integers(0, 400))]
-        else:
-            content[place:place] = {"quote": b'"', "nul": b"\0", "line": b"\n"}[change]
-        if not content:
-            break
-    index.write_bytes(content)
-    before = {file.name: file.read_bytes() for file in folder.glob("*.png")}
-    try:
-        download = Download(folder)
-        for seed in range(6):  # what it knows no more is entered again
-            name, new = download.save(encoded(seed), "png")
-            if new:
-                download.enter(name, "s", "u", "")
-        download.settle()
-        download.close()
-    except ValueError as error:
-        assert "index.csv" in str(error)  # noqa: PT017
-        assert index.read_bytes() == content
-    else:
-        named = {row["image"] for row in utils.read_table(index, utils.INDEX_COLUMNS)}
-        assert {file.name for file in folder.glob("*.png")} <= named
-        assert len(list(folder.glob("*.png"))) == 6
-    assert {name: (folder / name).read_bytes() for name in before} == before
-
-
 # ---------------------------------------------------------------- answers that are no image
 
 
