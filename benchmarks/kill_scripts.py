@@ -3,13 +3,16 @@
     python benchmarks/kill_scripts.py
     python benchmarks/kill_scripts.py "SCRIPTS=['split_data.py']" KILLS=500
 
-After each kill every file that can be seen must be whole. A killed training goes on with
-RESUME=True; when it is done it must have left what one that was never killed leaves, and then
-the next begins anew. Needs os.fork (Linux, macOS): a copy of this program, which has everything
-imported already, runs the script, so that the kills hit its work. For getData.py there is
-kill_crawl.py, for label_helper.py label_speed.py.
+Every other kill waits for the next change in the folder that the script writes to and comes within
+two milliseconds of it, because a file is half written for no longer than that. After each kill
+every file that can be seen must be whole. A killed training goes on with RESUME=True; when it is
+done it must have left what one that was never killed leaves, and then the next begins anew. Needs
+os.fork (Linux, macOS): a copy of this program, which has everything imported already, runs the
+script, so that the kills hit its work. For getData.py there is kill_crawl.py, for label_helper.py
+label_speed.py.
 """
 
+import contextlib
 import csv
 import json
 import os
@@ -67,10 +70,13 @@ def main() -> None:
         print(f"{script}: killed {killed} times, came to its end {finished} times, nothing spoilt")
 
 
-def run(script: str, *arguments: str, seconds: float | None = None) -> float | None:
+def run(
+    script: str, *arguments: str, seconds: float | None = None, watch: Path | None = None
+) -> float | None:
     """Run a script in a copy of this program, and kill it after some seconds.
 
-    Returns how long it ran, or None if it was killed. Raises ValueError if it failed.
+    With ``watch`` the kill comes just after the next change in that folder. Returns how long the
+    script ran, or None if it was killed. Raises ValueError if it failed.
     """
     started = time.monotonic()
     process = os.fork()
@@ -85,12 +91,19 @@ def run(script: str, *arguments: str, seconds: float | None = None) -> float | N
                 print(f"{script} ended with: {end.code}", file=sys.stderr, flush=True)
                 os._exit(1)
         os._exit(0)
-    ended, status = 0, 0
+    ended, status, before = 0, 0, None
     while not ended:
         ended, status = os.waitpid(process, os.WNOHANG)
-        time.sleep(0.001)
-        if not ended and seconds is not None and time.monotonic() - started > seconds:
-            os.kill(process, signal.SIGKILL)
+        if seconds is not None and time.monotonic() - started > seconds and not ended:
+            now = state(watch)
+            before = before or now
+            if watch is None or now != before:
+                time.sleep(random.uniform(0, 0.002) if watch else 0)
+                os.kill(process, signal.SIGKILL)
+                _, status = os.waitpid(process, 0)
+                break
+        else:
+            time.sleep(0.001)
     if status == signal.SIGKILL:
         return None
     if status:
@@ -98,20 +111,33 @@ def run(script: str, *arguments: str, seconds: float | None = None) -> float | N
     return time.monotonic() - started
 
 
+def state(folder: Path | None) -> list[tuple[str, int, int]] | None:
+    """Return what a change in a folder would change."""
+    if folder is None:
+        return None
+    found = []
+    for entry in os.scandir(folder):
+        with contextlib.suppress(FileNotFoundError):  # it was renamed meanwhile
+            about = entry.stat()
+            found.append((entry.name, about.st_mtime_ns, about.st_size))
+    return sorted(found)
+
+
 def kill_again_and_again(
-    start: Callable[[float], float | None], check: Callable[[bool], None], rng: random.Random
+    start: Callable[[float, bool], float | None], check: Callable[[bool], None], rng: random.Random
 ) -> tuple[int, int]:
     """Start a script until it was killed KILLS times; return that, and how often it ended first.
 
-    ``start`` gets the share of its usual time after which to kill it; ``check`` is told whether it
-    came to its end, and raises ValueError if anything is spoilt.
+    ``start`` gets the share of its usual time after which to kill it, and whether to wait for the
+    next change on the disk; ``check`` is told whether it came to its end, and raises ValueError if
+    anything is spoilt.
     """
     killed = finished = 0
     while killed < KILLS:
-        ended = start(rng.uniform(0, 1.1)) is not None
+        ended = start(rng.uniform(0, 1.1), killed % 2 == 1) is not None
         check(ended)
         killed, finished = killed + (not ended), finished + ended
-    start(100)
+    start(100, False)
     check(True)
     return killed, finished + 1
 
@@ -127,9 +153,11 @@ def kill_split(images: Path, folder: Path, rng: random.Random) -> tuple[int, int
     wholes = [files_in(folder / f"whole{seed}") for seed in (0, 1)]
     seeds = []
 
-    def start(share: float) -> float | None:
+    def start(share: float, wait: bool) -> float | None:
         seeds.append(len(seeds) % 2)
-        return run("split_data.py", *arguments("split", seeds[-1]), seconds=share * usual[0])
+        watch = folder if wait else None
+        settings = arguments("split", seeds[-1])
+        return run("split_data.py", *settings, seconds=share * usual[0], watch=watch)
 
     def check(ended: bool) -> None:
         split, before = folder / "split", folder / "split.previous"
@@ -156,9 +184,10 @@ def kill_training(images: Path, folder: Path, rng: random.Random) -> tuple[int, 
     shutil.copytree(folder / "first", model_folder)
     resume = [False]
 
-    def start(share: float) -> float | None:
+    def start(share: float, wait: bool) -> float | None:
         settings = [*arguments, f"MODEL_FOLDER={model_folder}", f"RESUME={resume[0]}"]
-        return run("train_script.py", *settings, seconds=share * usual)
+        watch = model_folder if wait else None
+        return run("train_script.py", *settings, seconds=share * usual, watch=watch)
 
     def check(ended: bool) -> None:
         check_whole(model_folder)
@@ -191,10 +220,11 @@ def kill_prediction(images: Path, folder: Path, rng: random.Random) -> tuple[int
     wholes = [(folder / f"whole{least}.csv").read_bytes() for least in (0, 1)]
     confidences = []
 
-    def start(share: float) -> float | None:
+    def start(share: float, wait: bool) -> float | None:
         confidences.append(len(confidences) % 2)
         settings = arguments("table.csv", confidences[-1])
-        return run("predict.py", *settings, seconds=share * usual[0])
+        watch = folder if wait else None
+        return run("predict.py", *settings, seconds=share * usual[0], watch=watch)
 
     def check(ended: bool) -> None:
         table = folder / "table.csv"
