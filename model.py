@@ -250,9 +250,7 @@ def save_checkpoint(net: CaptchaNet, path: Path, about: dict[str, Any]) -> None:
 
 def save_tensors(state: dict[str, Any], path: Path) -> None:
     """Write a dictionary of tensors and plain values; the old file stays until it is whole."""
-    data = (
-        io.BytesIO()
-    )  # written to a file itself, torch would not say which one a full disk spoilt
+    data = io.BytesIO()  # writing to a full disk itself, torch raises no OSError
     torch.save(state, data)
     with utils.replacing(path) as temporary:
         temporary.write_bytes(data.getbuffer())
