@@ -114,6 +114,7 @@ class Proposals:
         self.arranged_with = len(read)
 
         def place(image: str) -> tuple[bool, float, str]:
+            """Return what to sort an image by; those that were not read come last."""
             reading = read.get(image)
             return (
                 (True, 0, image) if reading is None else (False, sign * reading.confidence, image)
