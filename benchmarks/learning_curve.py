@@ -93,6 +93,7 @@ def write(shares: dict[int, list[float]], errors: dict[int, float], more: int) -
     )  # fmt: skip
     axes.set(xscale="log", xlabel="labelled images to train on", ylabel="test images read right, %")
     axes.set_xticks([*shares, more], [str(count) for count in (*shares, more)])
+    axes.minorticks_off()  # on a logarithmic scale these would have numbers, too
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     plots.save(figure, WORK_FOLDER / "learning_curve.png")
