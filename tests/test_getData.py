@@ -399,7 +399,7 @@ def test_a_thousand_images_come_through_though_every_third_answer_is_faulty(tmp_
     """1000 whole, distinct images, and each fault counted once, under what it was."""
     given_out = Counter()
     with serving(unreliable(0.3, seed=1, counted=given_out)) as server:
-        errand = fetch(server, tmp_path, count=1000, timeout=2, parallel=16, delay=0)
+        errand = fetch(server, tmp_path, count=1000, timeout=1, parallel=16, delay=0)
     assert not errand.end
     assert len(check_folder(tmp_path)) == 1000
     assert given_out.pop("image") == 1000
