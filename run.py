@@ -48,7 +48,9 @@ def main() -> None:
     if missing == "tkinter":
         print(f"The label window needs tkinter. {remedy('tkinter')}", file=sys.stderr)
     if task == "test":
-        sys.exit(subprocess.call([str(python), "-m", "pytest"], cwd=here))
+        # One thread: two wait for each other at every step, minutes where other programs are busy.
+        one_thread = {"OMP_NUM_THREADS": "1", **os.environ}
+        sys.exit(subprocess.call([str(python), "-m", "pytest"], cwd=here, env=one_thread))
     if task == "run":
         run_path()
 
