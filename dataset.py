@@ -4,6 +4,7 @@ Charset, label length, image size and colour mode are not settings: the labelled
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -72,16 +73,23 @@ def some_of(files: list[tuple[Path, str]], count: int, seed: int) -> list[tuple[
 
 def learn_shape(
     files: Sequence[Path],
-) -> tuple[tuple[float, ...], tuple[int, int], int]:
+) -> tuple[tuple[float, ...] | None, tuple[int, int], int]:
     """Return the part of an image that the network sees, at which size, in how many channels.
 
     The part is a box as utils.fit_image takes it: where images of one size never differ, nothing
-    is written. It is seen at its own (height, width) if that is affordable, else shrunk; both are
-    multiples of 8, because the trunk halves them up to three times. The channels are 3 if colour
-    says something, else 1.
+    is written; images of several sizes are each cut to what is written (None) if that is, in most,
+    less than half of the image. It is seen at its own (height, width) if that is affordable, else
+    shrunk; both are multiples of 8, because the trunk halves them up to three times. The channels
+    are 3 if colour says something, else 1.
     """
     sample = [utils.read_image(file) for file in files[:: max(1, len(files) // 500)]]
-    box = differing_box(sample)
+    shape, count = Counter(image.shape for image in sample).most_common(1)[0]
+    if count > 0.9 * len(sample):  # an odd image or two decide nothing
+        box = differing_box([image for image in sample if image.shape == shape])
+    else:
+        boxes = np.array([utils.written_box(image) for image in sample])  # (N, 4)
+        shares = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])  # of the area
+        box = None if np.median(shares) < 0.5 else (0.0, 0.0, 1.0, 1.0)
     sample = [utils.crop(image, box) for image in sample]
     # Nearly the widest: one banner among a thousand captchas must not make all others tiny.
     aspects = [image.shape[1] / image.shape[0] for image in sample]
@@ -98,10 +106,8 @@ def differing_box(images: Sequence[np.ndarray]) -> tuple[float, ...]:
     """Return where RGB images (H, W, 3) of one size differ, with a margin, as shares.
 
     (top, left, bottom, right). An empty half of the image would make the characters smaller, and
-    the network would first look for them there. Images of several sizes are taken as they are.
+    the network would first look for them there.
     """
-    if len({image.shape for image in images}) > 1:
-        return 0.0, 0.0, 1.0, 1.0
     stack = np.stack(images)  # (N, H, W, 3)
     differ = (stack.max(axis=0) - stack.min(axis=0)).max(axis=2) > 64  # (H, W)
     if not differ.any():
@@ -119,7 +125,7 @@ def differing_box(images: Sequence[np.ndarray]) -> tuple[float, ...]:
 def load_unlabelled(
     folder: Path,
     labelled: Sequence[Path],
-    box: tuple[float, ...],
+    box: tuple[float, ...] | None,
     size: tuple[int, int],
     channels: int,
 ) -> Tensor:
@@ -147,7 +153,7 @@ def load_unlabelled(
 
 def load_side(
     files: Sequence[tuple[Path, str]],
-    box: tuple[float, ...],
+    box: tuple[float, ...] | None,
     size: tuple[int, int],
     channels: int,
     charset: str,

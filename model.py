@@ -72,7 +72,7 @@ class CaptchaNet(nn.Module):
         size: Sequence[int],
         channels: int,
         head: str = "attention",
-        box: Sequence[float] = (0, 0, 1, 1),
+        box: Sequence[float] | None = (0, 0, 1, 1),
     ) -> None:
         super().__init__()
         if head not in HEADS:
@@ -83,7 +83,7 @@ class CaptchaNet(nn.Module):
             raise ValueError(f"{size[1]} x {size[0]} pixels are too few or too many to be read.")
         self.charset, self.length, self.size = charset, length, tuple(size)
         self.channels, self.head = channels, head
-        self.box = tuple(box)  # the part of an image that it sees, see utils.fit_image
+        self.box = box and tuple(box)  # the part of an image that it sees, see utils.fit_image
         # Normalisation is part of the network, so whoever loads it cannot forget or change it.
         self.register_buffer("mean", torch.full((channels, 1, 1), 127.5))
         self.register_buffer("std", torch.full((channels, 1, 1), 127.5))
@@ -134,7 +134,7 @@ class CaptchaNet(nn.Module):
             "size": list(self.size),
             "channels": self.channels,
             "head": self.head,
-            "box": list(self.box),
+            "box": self.box and list(self.box),
         }
 
     def forward(self, images: Tensor) -> Tensor:

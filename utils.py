@@ -289,25 +289,52 @@ def read_image(path: Path) -> np.ndarray:
     return decode_image(path.read_bytes(), str(path))
 
 
-def crop(image: np.ndarray, box: Sequence[float]) -> np.ndarray:
-    """Return the part of an image (H, W, ...) in a box (top, left, bottom, right) of shares."""
+def crop(image: np.ndarray, box: Sequence[float] | None) -> np.ndarray:
+    """Return the part of an RGB image (H, W, 3) in a box (top, left, bottom, right) of shares.
+
+    None stands for the part where something is written, see written_box.
+    """
+    box = written_box(image) if box is None else box
     height, width = image.shape[:2]
     top, left = round(box[0] * height), round(box[1] * width)
     bottom, right = round(box[2] * height), round(box[3] * width)
     return image[top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
+def written_box(image: np.ndarray) -> tuple[float, ...]:
+    """Return where something is written in an RGB image (H, W, 3), with a margin, as shares.
+
+    (top, left, bottom, right). Written is what differs from the median colour; strokes of a single
+    pixel, such as noise lines that cross the margins, do not count unless there is nothing else.
+    """
+    ground = np.median(image, axis=(0, 1))
+    ink = (np.abs(image - ground).max(axis=2) > 24).astype(np.uint8)  # (H, W)
+    strokes = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    rows, columns = (strokes if strokes.any() else ink).nonzero()
+    if not len(rows):
+        return 0.0, 0.0, 1.0, 1.0
+    height, width = ink.shape
+    margin = 1 + (rows.max() - rows.min()) // 10
+    return (
+        max(0, rows.min() - margin) / height,
+        max(0, columns.min() - margin) / width,
+        min(height, rows.max() + 1 + margin) / height,
+        min(width, columns.max() + 1 + margin) / width,
+    )
+
+
 def fit_image(
     image: np.ndarray,
     size: tuple[int, int],
     channels: int,
-    box: Sequence[float] = (0, 0, 1, 1),
+    box: Sequence[float] | None = (0, 0, 1, 1),
 ) -> np.ndarray:
     """Scale an RGB image (H, W, 3) into ``size`` = (height, width), keeping its proportions.
 
-    ``box`` = (top, left, bottom, right) is the part to take, as shares of height and width. What
-    remains free is filled with the image's median colour, on the right and, in equal parts,
-    above and below: the first character stays on the left, where the network looks for it.
+    ``box`` = (top, left, bottom, right) is the part to take, as shares of height and width; None
+    is the part where something is written, in each image by itself. What remains free is filled
+    with the image's median colour, on the right and, in equal parts, above and below: the first
+    character stays on the left, where the network looks for it.
     Returns uint8 (channels, height, width); one channel is grey.
     """
     height, width = size

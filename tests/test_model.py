@@ -4,6 +4,8 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F  # noqa: N812
 
@@ -359,7 +361,47 @@ def test_where_images_never_differ_the_network_does_not_look():
         images.append(image)
     assert dataset.differing_box(images) == (0, 0, 1, 90 / 250)  # half a height around it, at least
     assert dataset.differing_box(images[:1] * 3) == (0, 0, 1, 1)
-    assert dataset.differing_box([*images, ground[:, :200]]) == (0, 0, 1, 1)
+
+
+@given(st.integers(50, 200), st.integers(0, 255), st.integers(0, 90), st.integers(0, 20))
+def test_what_is_written_is_found_among_thin_lines(width, ground, left, top):
+    colour = (ground + 128) % 256
+    image = np.full((60, 50 + width, 3), ground, np.uint8)
+    image[1::20] = image[:, 4::70] = colour  # lines of one pixel from edge to edge
+    left = min(left, width)
+    image[top : top + 30, left : left + 40] = colour
+    found = utils.crop(image, None)
+    assert (found == colour).all(axis=2).sum() >= 30 * 40  # all of it
+    assert found.shape[0] <= 30 + 2 * 5
+    assert found.shape[1] <= 40 + 2 * 5
+    only_lines = np.full((60, 90, 3), ground, np.uint8)
+    assert utils.written_box(only_lines) == (0, 0, 1, 1)
+    only_lines[20, 30:60] = colour
+    assert utils.crop(only_lines, None).shape[:2] == (3, 32)
+
+
+def test_images_of_several_sizes_are_cut_to_what_is_written_where_most_is_empty(tmp_path):
+    stripes = np.where(np.arange(400) % 6 < 3, 255, 0)[:, None]
+
+    def write(width, share):
+        """Write striped text over a share of the height and of the width."""
+        image = np.full((80, width, 3), 255, np.uint8)
+        top, right = round(40 - 40 * share), round(width * share)
+        image[top : 80 - top, :right] = stripes[:right]
+        Image.fromarray(image).save(tmp_path / f"{width}-{share}.png")
+        return tmp_path / f"{width}-{share}.png"
+
+    empty, full = ([write(width, share) for width in (200, 300, 400)] for share in (0.5, 0.9))
+    box, (height, width), _ = dataset.learn_shape(empty)
+    assert box is None
+    assert height * 3 < width < height * 5  # the proportions of the widest one's written part
+    assert dataset.learn_shape(full)[0] == (0, 0, 1, 1)
+
+    net = model.CaptchaNet("ab", 2, (40, 160), 1, "attention", None)
+    model.save_checkpoint(net, tmp_path / "a.pt", {})
+    net = model.load_checkpoint(tmp_path / "a.pt")[0]
+    seen = model.prepare(net, utils.read_image(empty[2]))  # (1, 40, 160)
+    assert seen[:, 5:-5].float().var(dim=2).min() > 0  # writing from top to bottom
 
 
 def test_the_part_that_the_network_sees_stays_in_the_checkpoint(tmp_path):
