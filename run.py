@@ -47,6 +47,9 @@ def main() -> None:
     set_up(["requirements.txt"] + (["requirements-dev.txt"] if task == "test" else []))
     if missing == "tkinter":
         print(f"The label window needs tkinter. {remedy('tkinter')}", file=sys.stderr)
+    # Threads that sleep while they wait for each other: on Linux they would otherwise spin, which
+    # makes a training several times as slow where other programs keep a core busy.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if task == "test":
         # One thread: two wait for each other at every step, minutes where other programs are busy.
         one_thread = {"OMP_NUM_THREADS": "1", **os.environ}
