@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 
 import clusters
+import imaging
 import model
 import utils
 from clusters import Found
@@ -89,7 +90,7 @@ def read_images(files: Sequence[Path]) -> dict[str, np.ndarray]:
     images = {}
     for file in utils.progress(files, "reading"):
         try:
-            images[file.name] = utils.read_image(file)
+            images[file.name] = imaging.read_image(file)
         except (ValueError, OSError) as error:
             utils.note(f"not read: {error}")
     if not images:

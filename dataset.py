@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import imaging
 import utils
 
 max_area = 6400  # pixels that the network sees of an image: more takes longer
@@ -76,21 +77,21 @@ def learn_shape(
 ) -> tuple[tuple[float, ...] | None, tuple[int, int], int]:
     """Return the part of an image that the network sees, at which size, in how many channels.
 
-    The part is a box as utils.fit_image takes it: where images of one size never differ, nothing
+    The part is a box as imaging.fit_image takes it: where images of one size never differ, nothing
     is written; images of several sizes are each cut to what is written (None) if that is, in most,
     less than half of the image. It is seen at its own (height, width) if that is affordable, else
     shrunk; both are multiples of 8, because the trunk halves them up to three times. The channels
     are 3 if colour says something, else 1.
     """
-    sample = [utils.read_image(file) for file in files[:: max(1, len(files) // 500)]]
+    sample = [imaging.read_image(file) for file in files[:: max(1, len(files) // 500)]]
     shape, count = Counter(image.shape for image in sample).most_common(1)[0]
     if count > 0.9 * len(sample):  # an odd image or two decide nothing
         box = differing_box([image for image in sample if image.shape == shape])
     else:
-        boxes = np.array([utils.written_box(image) for image in sample])  # (N, 4)
+        boxes = np.array([imaging.written_box(image) for image in sample])  # (N, 4)
         shares = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])  # of the area
         box = None if np.median(shares) < 0.5 else (0.0, 0.0, 1.0, 1.0)
-    sample = [utils.crop(image, box) for image in sample]
+    sample = [imaging.crop(image, box) for image in sample]
     # Nearly the widest: one banner among a thousand captchas must not make all others tiny.
     aspects = [image.shape[1] / image.shape[0] for image in sample]
     aspect = float(np.percentile(aspects, 98, method="lower"))
@@ -141,11 +142,11 @@ def load_unlabelled(
         if utils.content_hash(data)[:8] in known:
             continue
         try:
-            image = utils.decode_image(data, str(file))
+            image = imaging.decode_image(data, str(file))
         except ValueError as error:
             utils.note(f"left out: {error}")
             continue
-        images.append(torch.from_numpy(utils.fit_image(image, size, channels, box)))
+        images.append(torch.from_numpy(imaging.fit_image(image, size, channels, box)))
     if not images:
         raise ValueError(f"{folder} holds no image beside those that are labelled already.")
     return torch.stack(images)
@@ -162,7 +163,7 @@ def load_side(
     """Read the images of one folder into memory, as the network takes them."""
     images = np.empty((len(files), channels, *size), np.uint8)
     for image, (file, _) in zip(images, utils.progress(files, "reading"), strict=True):
-        image[:] = utils.fit_image(utils.read_image(file), size, channels, box)
+        image[:] = imaging.fit_image(imaging.read_image(file), size, channels, box)
     labels = [label for _, label in files]
     targets = torch.from_numpy(utils.encode_labels(labels, charset, length))
     return Side(labels, torch.from_numpy(images), targets)

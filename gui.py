@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 from PIL import Image, ImageDraw, ImageFont
 
+import imaging
 import utils
 
 fixed_font = {"win32": "Consolas", "darwin": "Menlo"}.get(sys.platform, "Monospace")
@@ -115,7 +116,7 @@ def draw(
     """
     canvas, trouble = Image.new("RGB", size, shade), ""
     try:
-        image = utils.read_image(file)
+        image = imaging.read_image(file)
     except (ValueError, OSError) as error:
         trouble = str(error).replace(str(file), file.name)
         middle, font = (size[0] / 2, size[1] / 2), ImageFont.load_default(24)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import imaging
 import model
 import plots
 import utils
@@ -91,7 +92,7 @@ def read_files(
         images: dict[Path, np.ndarray] = {}
         for file in batch:
             try:
-                images[file] = utils.read_image(file)
+                images[file] = imaging.read_image(file)
             except (ValueError, OSError) as error:
                 utils.note(f"not read: {error}")
         readings: dict[Path, Reading] = {}

@@ -18,6 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
+import imaging
 import utils
 from labelling import Labelling
 from utils import Reading
@@ -362,7 +363,7 @@ def serve(model_file: Path, folder: Path) -> None:
         images = {}
         for name in json.loads(line):
             with contextlib.suppress(ValueError, OSError):  # the window says what is wrong with it
-                images[name] = model.prepare(net, utils.read_image(folder / name))
+                images[name] = model.prepare(net, imaging.read_image(folder / name))
         readings = model.read_images(net, torch.stack(list(images.values()))) if images else []
         print(json.dumps(dict(zip(images, readings, strict=True))), flush=True)
 

@@ -17,6 +17,7 @@ import requests
 import soupsieve
 from bs4 import BeautifulSoup, Tag
 
+import imaging
 import utils
 from manners import GiveUp, NoImage, PoliteSession, status, web_address
 
@@ -80,8 +81,8 @@ def fetch(session: PoliteSession, address: str | Path, where: str | None) -> Cap
     a whole image of a captcha's size, and GiveUp if it is no use to ask again.
     """
     if isinstance(address, Path):
-        if address.stat().st_size > utils.MAX_BYTES:
-            raise NoImage(f"{address.name} has more than {utils.MAX_BYTES // 1_000_000} MB")
+        if address.stat().st_size > imaging.MAX_BYTES:
+            raise NoImage(f"{address.name} has more than {imaging.MAX_BYTES // 1_000_000} MB")
         data = address.read_bytes()
         extension = true_extension(data, address.name)
         return Captcha(data, extension, address.resolve().as_uri(), "", "")
@@ -104,11 +105,11 @@ def fetch(session: PoliteSession, address: str | Path, where: str | None) -> Cap
 
 def ask(session: PoliteSession, address: str, page: str = "") -> tuple[requests.Response, bytes]:
     """Ask for an address; return the answer and its body. Raises NoImage for a failure."""
-    answer, body = session.ask(address, utils.MAX_BYTES, page)
+    answer, body = session.ask(address, imaging.MAX_BYTES, page)
     if answer.status_code != 200:
         raise NoImage(status(answer))
-    if len(body) > utils.MAX_BYTES:
-        raise NoImage(f"more than {utils.MAX_BYTES // 1_000_000} MB")
+    if len(body) > imaging.MAX_BYTES:
+        raise NoImage(f"more than {imaging.MAX_BYTES // 1_000_000} MB")
     return answer, body
 
 
@@ -128,8 +129,8 @@ def true_extension(data: bytes, name: str) -> str:
     Raises NoImage if the image is not whole.
     """
     try:
-        extension = utils.image_extension(data, name)
-        utils.decode_image(data, name)
+        extension = imaging.image_extension(data, name)
+        imaging.decode_image(data, name)
     except ValueError as error:
         raise NoImage(page_title(data) or str(error).rstrip(".")) from error
     return extension

@@ -29,6 +29,7 @@ project = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(project))
 
 import clusters  # noqa: E402
+import imaging  # noqa: E402
 import model  # noqa: E402
 import practice_site  # noqa: E402
 import utils  # noqa: E402
@@ -91,7 +92,7 @@ def load(
         odd = int(utils.content_hash(file.read_bytes())[-1], 16) % 2
         match = re.search(pattern, file.stem)
         if match and (part == "all" or odd == (part == "measure")):
-            images.append(utils.read_image(file))
+            images.append(imaging.read_image(file))
             answers.append(match[1])
     return images, answers
 

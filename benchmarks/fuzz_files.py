@@ -32,6 +32,7 @@ sys.path.insert(0, str(project))
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
+import imaging  # noqa: E402
 import model  # noqa: E402
 import split_data  # noqa: E402
 import utils  # noqa: E402
@@ -104,7 +105,7 @@ def read_all(kind: str, first: int, count: int, seed: int, seconds: float, memor
 
 def read_image(file: Path) -> None:
     """Read an image; what comes of it must be one."""
-    image = utils.read_image(file)
+    image = imaging.read_image(file)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise TypeError(f"an image of the shape {image.shape}")
 

@@ -18,6 +18,7 @@ from pathlib import Path
 project = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(project))
 
+import imaging  # noqa: E402
 import practice_site  # noqa: E402
 import utils  # noqa: E402
 
@@ -79,7 +80,7 @@ def check(folder: Path, form: str, complete: bool) -> int:
             raise ValueError(f"{folder}: an image was lost.")
         for row in rows:
             image, answer = practice_site.draw(form, int(row["url"].rpartition("n=")[2]))
-            same = utils.read_image(folder / row["image"]).tobytes() == image.tobytes()
+            same = imaging.read_image(folder / row["image"]).tobytes() == image.tobytes()
             if not same or answer != row["answer"]:
                 raise ValueError(f"{folder / row['image']} is not what the site drew.")
     for name in there:

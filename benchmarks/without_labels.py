@@ -14,6 +14,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import evaluation  # noqa: E402
+import imaging  # noqa: E402
 import model  # noqa: E402
 import split_data  # noqa: E402
 import utils  # noqa: E402
@@ -36,7 +37,9 @@ def main() -> None:
         labels = utils.labels_from_names(files, LABEL_PATTERN)
     else:
         labels = split_data.labels_from_table(files, LABELS_FILE)
-    images = [model.prepare(net, utils.read_image(file)) for file in utils.progress(labels, "read")]
+    images = [
+        model.prepare(net, imaging.read_image(file)) for file in utils.progress(labels, "read")
+    ]
     logits = model.average_logits(net, torch.stack(images))  # (N, L, classes)
     for number, character in enumerate(net.charset, start=1):
         if CHARACTERS is not None and character not in CHARACTERS:

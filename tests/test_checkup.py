@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
 import checkup
 import dataset
+import imaging
 import model
 import practice_site
 import utils
@@ -23,7 +25,7 @@ def side_of(images, labels):
 def digits():
     """200 practice digits, each ten times or more."""
     drawn = [practice_site.draw("digit", number) for number in range(200)]
-    images = [torch.from_numpy(utils.fit_image(utils.np.asarray(i), (32, 32), 1)) for i, _ in drawn]
+    images = [torch.from_numpy(imaging.fit_image(np.asarray(i), (32, 32), 1)) for i, _ in drawn]
     return side_of(images, [answer for _, answer in drawn])
 
 

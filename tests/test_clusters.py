@@ -23,6 +23,7 @@ from practice import assert_one_sentence, practice_folder, project, run_script, 
 import cluster_sheet
 import clusters
 import cutting
+import imaging
 import practice_site
 import utils
 from clusters import Crop, Found
@@ -562,7 +563,7 @@ def blots(folder):
 def test_the_whole_sentence_that_clusters_will_not_help_can_be_seen(tmp_path):
     files = utils.image_files(blots(tmp_path / "images"))
     with pytest.raises(ValueError, match="clusters will not help") as refused:
-        cluster_sheet.find_forms({file.name: utils.read_image(file) for file in files})
+        cluster_sheet.find_forms({file.name: imaging.read_image(file) for file in files})
     sg = open_gui()
     window = make_window(sg, (840, 280))
     said = window["said"]

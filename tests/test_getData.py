@@ -37,6 +37,7 @@ from hypothesis import strategies as st
 from practice import assert_one_sentence, hear_ctrl_c
 
 import getData
+import imaging
 import practice_site
 import sources
 import utils
@@ -86,9 +87,9 @@ def check_folder(folder):
     assert len(set(names)) == len(names)
     for name in names:
         data = (folder / name).read_bytes()
-        utils.decode_image(data, name)
+        imaging.decode_image(data, name)
         assert (
-            name == f"{hashlib.sha256(data).hexdigest()[:16]}.{utils.image_extension(data, name)}"
+            name == f"{hashlib.sha256(data).hexdigest()[:16]}.{imaging.image_extension(data, name)}"
         )
     return rows
 
@@ -115,7 +116,7 @@ def test_a_second_run_brings_other_images_and_keeps_all_answers(tmp_path):
     assert {name: (folder / name).stat().st_mtime_ns for name in before} == before
     for row in rows:
         image, answer = practice_site.draw("simple", numbers([row])[0])
-        assert utils.read_image(folder / row["image"]).tobytes() == image.tobytes()
+        assert imaging.read_image(folder / row["image"]).tobytes() == image.tobytes()
         assert row["answer"] == answer
         assert row["source"] == "practice:simple"
 
@@ -136,7 +137,7 @@ def test_forms_shapes_and_seeds_mix_in_one_folder(tmp_path):
         form = row["source"].split(":")[1].split("/")[0]
         seed = 1 if row["source"] == "practice:simple" else 0
         image, answer = practice_site.draw(form, numbers([row])[0], seed)
-        assert utils.read_image(tmp_path / row["image"]).tobytes() == image.tobytes()
+        assert imaging.read_image(tmp_path / row["image"]).tobytes() == image.tobytes()
         assert row["answer"] == answer
     assert numbers(row for row in rows if "simple" in row["source"]) == list(range(9))
 
@@ -326,7 +327,7 @@ def test_a_folder_that_vanishes_ends_in_one_sentence(tmp_path):
         *[pytest.param(*faults[name], id=name) for name in faults],
         (reply(login), "an HTML page titled 'Sign in & on'"),
         (reply(b"<svg/>", kind="a\x1b[31m"), r"content of the type 'a\x1b[31m' is not an image"),
-        (reply(encoded(1) + bytes(utils.MAX_BYTES)), "more than 4 MB"),
+        (reply(encoded(1) + bytes(imaging.MAX_BYTES)), "more than 4 MB"),
         (reply(encoded(1), status=403), "status 403 Forbidden"),
         (reply(encoded(1), status=206), "status 206 Partial Content"),
         (reply(black_square(40_000)), "is not an image that can be read"),

@@ -1,4 +1,4 @@
-"""utils.read_image: no file, however broken or wicked, crashes it, stops it or fills the memory."""
+"""imaging.read_image: no broken or wicked file crashes it, stops it or fills the memory."""
 
 import io
 import re
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from practice import run_script
 
-import utils
+import imaging
 
 
 def encoded(mode="L", kind="PNG", size=(60, 20), **options):
@@ -97,7 +97,7 @@ def test_wicked_images_are_read_or_refused_soon_and_in_little_room(tmp_path, nam
     file.write_bytes(wicked[name])
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     try:
-        assert utils.read_image(file).shape == (20, 60, 3)
+        assert imaging.read_image(file).shape == (20, 60, 3)
     except ValueError as error:
         assert "wicked" in str(error)  # noqa: PT017
     assert time.process_time() - start < 5
@@ -130,4 +130,4 @@ def test_reading_is_the_same_with_and_without_a_transparent_part(mode, kind, see
     rgba = np.asarray(Image.open(file).convert("RGBA")).astype(float)
     alpha = rgba[:, :, 3:] / 255
     slow = rgba[:, :, :3] * alpha + 255 * (1 - alpha)
-    assert np.abs(utils.decode_image(file.getvalue(), "x") - slow).max() <= 0.5 + 1e-9
+    assert np.abs(imaging.decode_image(file.getvalue(), "x") - slow).max() <= 0.5 + 1e-9

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 import augment
 import dataset
 import evaluation
+import imaging
 import model
 import plots
 import utils
@@ -331,7 +332,7 @@ def test_prepared_images_fit_the_network():
     net = small_net()
     image = np.zeros((30, 300, 3), np.uint8)
     assert model.prepare(net, image).shape == (1, 16, 48)
-    assert utils.fit_image(image, net.size, 1).shape == (1, 16, 48)
+    assert imaging.fit_image(image, net.size, 1).shape == (1, 16, 48)
 
 
 def test_size_and_colour_follow_from_the_images_and_one_odd_image_changes_little(tmp_path):
@@ -370,14 +371,14 @@ def test_what_is_written_is_found_among_thin_lines(width, ground, left, top):
     image[1::20] = image[:, 4::70] = colour  # lines of one pixel from edge to edge
     left = min(left, width)
     image[top : top + 30, left : left + 40] = colour
-    found = utils.crop(image, None)
+    found = imaging.crop(image, None)
     assert (found == colour).all(axis=2).sum() >= 30 * 40  # all of it
     assert found.shape[0] <= 30 + 2 * 5
     assert found.shape[1] <= 40 + 2 * 5
     only_lines = np.full((60, 90, 3), ground, np.uint8)
-    assert utils.written_box(only_lines) == (0, 0, 1, 1)
+    assert imaging.written_box(only_lines) == (0, 0, 1, 1)
     only_lines[20, 30:60] = colour
-    assert utils.crop(only_lines, None).shape[:2] == (3, 32)
+    assert imaging.crop(only_lines, None).shape[:2] == (3, 32)
 
 
 def test_images_of_several_sizes_are_cut_to_what_is_written_where_most_is_empty(tmp_path):
@@ -400,7 +401,7 @@ def test_images_of_several_sizes_are_cut_to_what_is_written_where_most_is_empty(
     net = model.CaptchaNet("ab", 2, (40, 160), 1, "attention", None)
     model.save_checkpoint(net, tmp_path / "a.pt", {})
     net = model.load_checkpoint(tmp_path / "a.pt")[0]
-    seen = model.prepare(net, utils.read_image(empty[2]))  # (1, 40, 160)
+    seen = model.prepare(net, imaging.read_image(empty[2]))  # (1, 40, 160)
     assert seen[:, 5:-5].float().var(dim=2).min() > 0  # writing from top to bottom
 
 

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from practice import practice_folder
 
+import imaging
 import model
 import proposals
 import utils
@@ -61,7 +62,7 @@ def test_the_reader_reads_as_the_model_does_and_passes_over_what_is_no_image(tmp
     assert readings.keys() == set(images) - {"broken.png", "gone.png"}
     net = some_net()
     for name in list(readings)[::10]:
-        image = model.prepare(net, utils.read_image(folder / name))
+        image = model.prepare(net, imaging.read_image(folder / name))
         (expected,) = model.read_images(net, image[None])
         assert isinstance(readings[name], Reading)
         assert readings[name].text == expected.text

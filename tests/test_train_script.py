@@ -20,6 +20,7 @@ from practice import (
 )
 
 import dataset
+import imaging
 import model
 import runs
 import utils
@@ -80,7 +81,7 @@ def test_checkpoint_is_the_best_epoch_and_reads_what_metrics_say(trained, split)
     assert net.length == 1
     assert net.channels == 1  # grey digits need no colour
     files = utils.labelled_images(split / "val")
-    images = torch.stack([model.prepare(net, utils.read_image(file)) for file, _ in files])
+    images = torch.stack([model.prepare(net, imaging.read_image(file)) for file, _ in files])
     readings = model.read_images(net, images)
     share = sum(r.text == label for r, (_, label) in zip(readings, files, strict=True)) / len(files)
     assert share == about["val"]["image_accuracy"]
