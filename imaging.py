@@ -120,7 +120,7 @@ def written_box(image: np.ndarray) -> tuple[float, ...]:
     pixel, such as noise lines that cross the margins, do not count unless there is nothing else.
     """
     ground = np.median(image, axis=(0, 1))
-    ink = (np.abs(image - ground).max(axis=2) > 24).astype(np.uint8)  # (H, W)
+    ink = (np.abs(image - ground).max(axis=2) > 8).astype(np.uint8)  # (H, W), pale letters too
     strokes = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     rows, columns = (strokes if strokes.any() else ink).nonzero()
     if not len(rows):
