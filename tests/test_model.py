@@ -4,8 +4,6 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F  # noqa: N812
 
@@ -362,26 +360,6 @@ def test_where_images_never_differ_the_network_does_not_look():
         images.append(image)
     assert dataset.differing_box(images) == (0, 0, 1, 90 / 250)  # half a height around it, at least
     assert dataset.differing_box(images[:1] * 3) == (0, 0, 1, 1)
-
-
-@given(
-    st.integers(50, 200), st.integers(0, 128), st.integers(10, 127), st.integers(0, 90),
-    st.integers(0, 20),
-)  # fmt: skip
-def test_what_is_written_is_found_among_thin_lines_however_pale(width, ground, by, left, top):
-    colour = ground + by
-    image = np.full((60, 50 + width, 3), ground, np.uint8)
-    image[1::20] = image[:, 4::70] = colour  # lines of one pixel from edge to edge
-    left = min(left, width)
-    image[top : top + 30, left : left + 40] = colour
-    found = imaging.crop(image, None)
-    assert (found == colour).all(axis=2).sum() >= 30 * 40  # all of it
-    assert found.shape[0] <= 30 + 2 * 5
-    assert found.shape[1] <= 40 + 2 * 5
-    only_lines = np.full((60, 90, 3), ground, np.uint8)
-    assert imaging.written_box(only_lines) == (0, 0, 1, 1)
-    only_lines[20, 30:60] = colour
-    assert imaging.crop(only_lines, None).shape[:2] == (3, 32)
 
 
 def test_images_of_several_sizes_are_cut_to_what_is_written_where_most_is_empty(tmp_path):
