@@ -15,12 +15,16 @@ def augment(images: Tensor, strength: float = 1.0) -> Tensor:
 
     ``strength`` 0 changes nothing, 1 is the usual amount.
     """
+    height, width = images.shape[2:]
+    # The longer the image, the further its ends are carried; letters that leave it are still in
+    # the label, which would be wrong. So beyond 4 to 1 the ends go no further.
+    far = strength * min(1, 4 * height / width)
     images = warp(
         images.float(),
-        turn=0.08 * strength,
-        stretch=0.12 * strength,
+        turn=0.08 * far,
+        stretch=0.12 * far,
         lean=0.15 * strength,
-        shift=0.06 * strength,
+        shift=0.06 * far,
         bend=0.025 * strength,
     )
     if images.shape[1] == 3:

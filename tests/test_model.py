@@ -217,6 +217,17 @@ def test_augmentation_of_strength_zero_changes_nothing():
     assert torch.allclose(augment.augment(images, strength=0), images, atol=0.01)
 
 
+@pytest.mark.parametrize("width", [64, 160, 640])
+def test_augmentation_keeps_the_letters_at_both_ends_however_long_the_image(width):
+    image = torch.full((1, 40, width), 220, dtype=torch.uint8)
+    image[:, 14:26, 12:24] = image[:, 14:26, -24:-12] = 40  # two letters
+    torch.manual_seed(0)
+    changed = augment.augment(image.repeat(300, 1, 1, 1))  # (300, 1, 40, W)
+    for end in (changed[..., : width // 2], changed[..., width // 2 :]):
+        dark = (end < 130).sum(dim=(1, 2, 3)) / 144  # of a letter
+        assert (dark > 0.6).float().mean() > 0.95
+
+
 def test_augmentation_changes_each_image_differently_and_stays_in_range():
     images = torch.full((2, 1, 24, 40), 128, dtype=torch.uint8)
     images[:, :, 8:16, 10:30] = 20
