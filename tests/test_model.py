@@ -373,6 +373,15 @@ def test_where_images_never_differ_the_network_does_not_look():
     assert dataset.differing_box(images[:1] * 3) == (0, 0, 1, 1)
 
 
+def test_one_image_of_another_size_does_not_bring_back_the_empty_half(tmp_path):
+    for number in range(30):
+        image = np.full((40, 160 if number else 150, 3), 255, np.uint8)
+        image[10:30, number : number + 30] = 0  # something is written on the left
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    files = utils.image_files(tmp_path)
+    assert dataset.learn_shape(files)[0] == (0, 0, 1, (29 + 30 + 20) / 160)
+
+
 def test_images_of_several_sizes_are_cut_to_what_is_written_where_most_is_empty(tmp_path):
     stripes = np.where(np.arange(400) % 6 < 3, 255, 0)[:, None]
 
