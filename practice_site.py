@@ -145,41 +145,48 @@ def draw_mixed(rng: random.Random) -> tuple[Image.Image, str]:
     """Draw 4 to 7 characters as any site might: every image has a style of its own, 200x50.
 
     Light on dark or dark on light, one colour or many, wide or overlapping, in any DejaVu font,
-    some letters made of large pixels: what a network learns from these images it can use on others.
+    some letters pale or made of large pixels: what a network learns from these images it can use on
+    others.
     """
     answer = "".join(rng.choices(mixed_letters, k=rng.randint(4, 7)))
-    ground = np.array([[[rng.randint(0, 255) for _ in range(3)] for _ in range(2)]])  # (1, 2, 3)
+    # the ground's colours on the left and on the right, (1, 2, 3)
+    sides = np.array([[[rng.randint(0, 255) for _ in range(3)] for _ in range(2)]])
     if rng.random() < 0.5:
-        ground[:] = ground.mean(axis=2, keepdims=True)  # a grey one
-    if rng.random() < 0.7:
-        ground = 255 - ground // 6  # a light one
-    image = Image.fromarray(ground.astype(np.uint8)).resize((200, 50), Image.Resampling.BILINEAR)
-    ground = np.concatenate([ground, ground.mean(axis=1, keepdims=True)], axis=1)  # its middle too
+        sides[:] = sides.mean(axis=2, keepdims=True)  # a grey one
+    if rng.random() < 0.6:
+        sides = 255 - sides // 6  # a light one
+    image = Image.fromarray(sides.astype(np.uint8)).resize((200, 50), Image.Resampling.BILINEAR)
+    ground = np.asarray(image)[:1].astype(int)  # (1, 200, 3)
     one_colour, one_font = rng.random() < 0.4, rng.random() < 0.6
     size, turn, shear = rng.uniform(18, 40), rng.choice([0, 4, 15]), rng.uniform(-0.3, 0.3)
-    unlike = rng.uniform(0.05, 0.2)  # by how much the letters of an image differ in size
+    unlike = rng.uniform(0.05, 0.35)  # by how much the letters of an image differ in size
+    clear = rng.uniform(50, 100)  # by how much a letter differs from the ground, in grey levels
     room = min(190.0, len(answer) * size * rng.uniform(0.42, 1.1))  # for the whole text
-    pixel_share = rng.choice([0, 0, 0, 0.3, 1])  # of the letters
+    pixel_share, pale_share = rng.choice([0, 0, 0, 0.3, 1]), rng.choice([0, 0.3])  # of the letters
     x = rng.uniform(0.05, 1) * (195 - room) + 5
-    face_name, colour = rng.choice(mixed_fonts), contrasting(rng, ground)
+    face_name = rng.choice(mixed_fonts)
+    colour = contrasting(rng, ground[:, int(x) : math.ceil(x + room)], clear)
     for number, character in enumerate(answer):
         if not one_font:
             face_name = rng.choice(mixed_fonts)
-        if not one_colour:
-            colour = contrasting(rng, ground)
         face = font(face_name, round(size * rng.uniform(1 - unlike, 1 + unlike)))
         shape = letter(character, face, rng.uniform(0.8, 1), rng.uniform(-turn, turn), shear)
         if rng.random() < pixel_share:
             shape = in_large_pixels(shape, 3 if size > 28 else 2)
+        if rng.random() < pale_share:
+            opacity = rng.uniform(0.2, 0.6)
+            shape = shape.point([round(opacity * value) for value in range(256)])
         _, top, _, bottom = shape.getbbox()
         left = round(x + (number + 0.5) * room / len(answer) - shape.width / 2)
+        left = max(0, min(left, 200 - shape.width))
         above = round(26 + 0.36 * size + rng.uniform(-3, 3)) - letter_baseline
-        place = (max(0, min(left, 200 - shape.width)), max(-top, min(above, 50 - bottom)))
-        image.paste(colour, place, shape)
+        if not one_colour:
+            colour = contrasting(rng, ground[:, left : left + shape.width], clear)
+        image.paste(colour, (left, max(-top, min(above, 50 - bottom))), shape)
     pen = ImageDraw.Draw(image)
     for _ in range(rng.choice([0, 0, 1, 3, 8])):
         ends = [rng.uniform(0, side) for side in (200, 50, 200, 50)]
-        pen.line(ends, fill=contrasting(rng, ground), width=1)
+        pen.line(ends, fill=contrasting(rng, ground, clear), width=1)
     if rng.random() < 0.3:
         noise = np.random.default_rng(rng.getrandbits(64))
         dots = noise.random((50, 200, 1)) < rng.uniform(0, 0.08)
@@ -276,11 +283,14 @@ def dark_colour(rng: random.Random) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def contrasting(rng: random.Random, ground: np.ndarray) -> tuple[int, int, int]:
-    """Return a random colour that can be told from every colour of the ground, (1, N, 3)."""
+def contrasting(rng: random.Random, ground: np.ndarray, least: float) -> tuple[int, int, int]:
+    """Return a random colour that differs from all of the ground, (1, N, 3), by ``least`` levels.
+
+    The difference of two colours is that of the channel in which they differ most.
+    """
     while True:
         colour = np.array([rng.randint(0, 255) for _ in range(3)])
-        if abs(ground - colour).max(axis=2).min() > 70:
+        if abs(ground - colour).max(axis=2).min() > least:
             red, green, blue = colour.tolist()
             return red, green, blue
 

@@ -3,7 +3,7 @@
     python benchmarks/practice_model.py
 
 Its images come from practice_site.py alone, with a seed that the practice of getData.py never uses.
-Takes about twelve minutes on two cores.
+Takes about forty minutes on two cores.
 """
 
 import io
@@ -20,8 +20,8 @@ import utils  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
 # images of each form; the mixed ones teach most about other websites' captchas
-COUNTS = {"simple": 4000, "ripple": 4000, "noise": 6000, "mixed": 16000}
-EPOCHS = 12  # see train_script.py
+COUNTS = {"simple": 4000, "ripple": 6000, "noise": 8000, "mixed": 40000}
+EPOCHS = 20  # see train_script.py
 SEED = 123456789  # of the practice site
 WORK_FOLDER = utils.DATA / "practice_work"  # for images, split and training
 # --------------------------------------------------------------------------------------------------

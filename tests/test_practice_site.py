@@ -19,6 +19,8 @@ import captcha.image
 import numpy as np
 import pytest
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from practice import hear_ctrl_c
 
@@ -111,6 +113,14 @@ def test_simple_letters_and_line_are_darker_than_any_ground():
     grounds = [np.asarray(practice_site.light_ground(rng).convert("L")) for _ in range(100)]
     assert (letters @ [0.299, 0.587, 0.114]).max() < 110
     assert np.min(grounds) > 210
+
+
+@given(st.integers(), st.lists(st.integers(0, 255), min_size=6, max_size=6), st.floats(1, 100))
+def test_a_contrasting_colour_exists_and_differs_from_all_of_the_ground(seed, ends, least):
+    ground = np.linspace(ends[:3], ends[3:], 200)[None]  # (1, 200, 3)
+    colour = practice_site.contrasting(random.Random(seed), ground, least)
+    for column in ground[0]:
+        assert max(abs(c - g) for c, g in zip(colour, column, strict=True)) > least
 
 
 def test_drawing_in_many_threads_changes_nothing():
