@@ -36,7 +36,9 @@ SPLIT_FOLDER = utils.DATA / "split"  # train/, val/ and test/, made by split_dat
 MODEL_FOLDER = utils.DATA / "model"  # the model, its figures and its pictures
 EPOCHS: int | None = None  # rounds through the training images; None: enough for their number
 BATCH_SIZE = 64  # images a step
-LEARNING_RATE = 0.003  # the highest; it rises to it in the first steps, then falls to zero
+# the highest; it rises to it in the first steps, then falls to zero. None: 0.003, and 0.001 where
+# few labels change a trained model
+LEARNING_RATE: float | None = None
 HEAD = "attention"  # or "flatten": how a position finds its character, see model.py
 # "practice" begins with the model that ships, a captcha.pt with that one, None with nothing learnt
 START_FROM: Path | str | None = "practice"
@@ -62,7 +64,7 @@ def main() -> None:
         utils.at_least(name, value, smallest)
     if AUDIT_FOLDS == 1:
         raise ValueError("AUDIT_FOLDS is 1; it must be 2 or more, or 0 for no audit.")
-    if not 0 < LEARNING_RATE <= 1:
+    if LEARNING_RATE is not None and not 0 < LEARNING_RATE <= 1:
         raise ValueError(f"LEARNING_RATE is {LEARNING_RATE}; it must lie between 0 and 1.")
     if RESUME and UNLABELLED_FOLDER is not None:
         raise ValueError("with UNLABELLED_FOLDER there are two trainings; RESUME knows one only.")
@@ -77,6 +79,10 @@ def main() -> None:
     train_side, val_side, test_side = (
         dataset.load_side(files[side], box, size, channels, charset, length) for side in files
     )
+
+    def learning_rate(side: Side) -> float:
+        """Return the learning rate to train on a side with."""
+        return LEARNING_RATE or good_rate(len(side.labels), START_FROM is None)
 
     def new_net(side: Side) -> CaptchaNet:
         """Return a network to train on a side."""
@@ -94,7 +100,7 @@ def main() -> None:
         """Return a network that was trained on a side, with its best weights, and its history."""
         net = new_net(side)
         epochs = EPOCHS or enough_epochs(len(side.labels), BATCH_SIZE)
-        settings = (epochs, BATCH_SIZE, LEARNING_RATE, PATIENCE)
+        settings = (epochs, BATCH_SIZE, learning_rate(side), PATIENCE)
         return net, train(net, side, held_out, *settings, state_file, resume)
 
     net = new_net(train_side)
@@ -106,7 +112,8 @@ def main() -> None:
         f"on {net.mean.device.type}"
     )
 
-    findings = checkup.before_training(net, train_side, LEARNING_RATE, START_FROM is None)
+    rate = learning_rate(train_side)
+    findings = checkup.before_training(net, train_side, rate, START_FROM is None)
     checkup.tell("before training", findings)
 
     net, history = learn(train_side, val_side, MODEL_FOLDER / "last.pt", RESUME)
@@ -129,7 +136,7 @@ def main() -> None:
             second_file.unlink()
 
     train_logits = model.compute_logits(net, train_side.images[:1000])
-    late_findings = checkup.after_training(history, train_logits, train_side, LEARNING_RATE)
+    late_findings = checkup.after_training(history, train_logits, train_side, rate)
     val_logits = model.average_logits(net, val_side.images)
     net.temperature.fill_(evaluation.fit_temperature(val_logits, val_side))
     test_logits = model.average_logits(net, test_side.images)  # the only look at the test folder
@@ -284,6 +291,14 @@ def enough_epochs(count: int, batch_size: int) -> int:
     """
     batches = min(2000, max(1000, 2 * count))
     return max(5, round(batches / len(epoch_batches(count, batch_size))))
+
+
+def good_rate(count: int, fresh: bool) -> float:
+    """Return a learning rate for ``count`` images and fresh weights, or those of a trained model.
+
+    With few labels there is more to keep of what a trained model knows than to learn.
+    """
+    return 0.003 if fresh or count > 500 else 0.001
 
 
 def one_cycle(progress: float) -> float:

@@ -23,6 +23,7 @@ import dataset
 import imaging
 import model
 import runs
+import train_script
 import utils
 
 quiet = "SHOW_PLOTS=False"
@@ -140,6 +141,15 @@ def test_the_model_before_is_kept_and_runs_are_listed(split, tmp_path):
         rows = list(csv.DictReader(file))
     assert [json.loads(row["constants"])["LEARNING_RATE"] for row in rows] == [0.002, 0.001]
     assert not any("test" in column for column in rows[0])  # the test folder chooses nothing
+
+
+@pytest.mark.parametrize(("start", "highest"), [("None", 0.003), ("practice", 0.001)])
+def test_few_labels_change_a_trained_model_in_smaller_steps(split, tmp_path, start, highest):
+    train(split, tmp_path, "EPOCHS=2", "TRAIN_IMAGES=64", f"START_FROM={start}")
+    with open(tmp_path / "history.csv", newline="") as file:
+        halfway = float(next(csv.DictReader(file))["learning_rate"])
+    assert halfway == pytest.approx(highest * train_script.one_cycle(0.5))
+    assert train_script.good_rate(2000, fresh=False) == 0.003
 
 
 def test_training_stops_when_validation_no_longer_improves(split, tmp_path):
