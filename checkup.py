@@ -157,16 +157,8 @@ def after_training(
             f"{learning_rate:g} may be too high (try a third of it), the training too short "
             "(raise EPOCHS), or the labels may not belong to the images."
         ]
-    if known - unknown > 0.15:
-        hint = (
-            " So little of validation is right that the labels may not belong to the images."
-            if unknown < 0.02
-            else ""
-        )
-        return [
-            f"Over-fitting: it reads {shares}. It knows them by heart; label more images.{hint}"
-        ]
-    # Did the validation loss still fall in the last fifth of the training?
+    # Did the validation loss still fall in the last fifth of the training? If so it is too early to
+    # speak of over-fitting: training images are read first.
     fifth = max(1, len(history) // 5)
     late = min(row["val_loss"] for row in history[-fifth:])
     early = min([row["val_loss"] for row in history[:-fifth]], default=math.inf)
@@ -175,6 +167,14 @@ def after_training(
             f"Train longer: it reads {shares}, and the validation loss was still falling at the "
             f"end, from {early:.3f} to {late:.3f}. Raise EPOCHS."
         ]
+    if known - unknown > 0.15:
+        how = "knows them by heart" if known > 0.9 else "learns them more than what they share"
+        hint = (
+            " So little of validation is right that the labels may not belong to the images."
+            if unknown < 0.02
+            else ""
+        )
+        return [f"Over-fitting: it reads {shares}. It {how}; label more images.{hint}"]
     if known < 0.9:
         return [
             f"Under-fitting: it reads only {shares}, although it saw them {len(history)} times or "

@@ -148,3 +148,20 @@ def test_half_read_training_images_mean_train_longer_while_the_loss_falls(digits
     (finding,) = checkup.after_training(history, logits, digits, 0.003)
     assert words in finding
     assert "50 %" in finding
+
+
+def test_a_training_that_is_far_too_short_is_not_called_over_fitting(digits):
+    """Two epochs: few images are read yet, and those of validation later than the others."""
+    history = [
+        {"epoch": 1, "train_loss": 2.1, "val_loss": 2.0, "val_images": 0.2, "progress": 0.5},
+        {"epoch": 2, "train_loss": 0.8, "val_loss": 0.9, "val_images": 0.3, "progress": 1},
+    ]
+    logits = F.one_hot(digits.targets, 11).float() * 9
+    logits[::2] = 0  # half of the training images are read wrong
+    (finding,) = checkup.after_training(history, logits, digits, 0.003)
+    assert "Train longer" in finding
+    # the same once the loss has settled
+    history.append({**history[1], "epoch": 3})
+    (finding,) = checkup.after_training(history, logits, digits, 0.003)
+    assert "Over-fitting" in finding
+    assert "by heart" not in finding
