@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+import practice_forms
 import practice_site
 import sources
 import utils
@@ -213,14 +214,14 @@ def make_errand(source: str, count: int, site: str, numbers: dict[str, set[int]]
     show the same form take turns. Raises ValueError if the source makes no sense.
     """
     form, _, shape = source.removeprefix("practice:").partition("/")
-    if source.startswith("practice:") and form in practice_site.forms and shape in shapes:
+    if source.startswith("practice:") and form in practice_forms.forms and shape in shapes:
         suffix, where = shapes[shape]
         free = itertools.filterfalse(numbers[form].__contains__, itertools.count())
         ways = (f"{site}/{form}.{suffix}?n={n}" for n in free if not numbers[form].add(n))
         return Errand(source, ways, where, count)
     place = None if source.startswith("practice:") else sources.parse(source)
     if place is None:
-        practice = ", ".join(f"practice:{form}" for form in practice_site.forms)
+        practice = ", ".join(f"practice:{form}" for form in practice_forms.forms)
         raise ValueError(
             f"SOURCE is {source!r}; it must be one of {practice} (also with /page or /json), an "
             "address that begins with http:// or https://, or a folder that exists."

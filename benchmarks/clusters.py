@@ -31,7 +31,7 @@ sys.path.insert(0, str(project))
 import clusters  # noqa: E402
 import imaging  # noqa: E402
 import model  # noqa: E402
-import practice_site  # noqa: E402
+import practice_forms  # noqa: E402
 import utils  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ def load(
 ) -> tuple[list[np.ndarray], list[str]]:
     """Return images (H, W, 3) and what they say, from a folder or the practice site."""
     if folder is None:
-        drawn = [practice_site.draw(form, number, seed) for number in range(count)]
+        drawn = [practice_forms.draw(form, number, seed) for number in range(count)]
         return [np.asarray(image) for image, _ in drawn], [answer for _, answer in drawn]
     images, answers = [], []
     for file in utils.image_files(folder):

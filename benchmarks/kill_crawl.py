@@ -19,7 +19,7 @@ project = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(project))
 
 import imaging  # noqa: E402
-import practice_site  # noqa: E402
+import practice_forms  # noqa: E402
 import utils  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def check(folder: Path, form: str, complete: bool) -> int:
         if there != names or numbers != list(range(len(rows))):
             raise ValueError(f"{folder}: an image was lost.")
         for row in rows:
-            image, answer = practice_site.draw(form, int(row["url"].rpartition("n=")[2]))
+            image, answer = practice_forms.draw(form, int(row["url"].rpartition("n=")[2]))
             same = imaging.read_image(folder / row["image"]).tobytes() == image.tobytes()
             if not same or answer != row["answer"]:
                 raise ValueError(f"{folder / row['image']} is not what the site drew.")

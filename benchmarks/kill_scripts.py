@@ -30,7 +30,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import practice_site  # noqa: E402
+import practice_forms  # noqa: E402
 import predict  # noqa: E402
 import split_data  # noqa: E402
 import train_script  # noqa: E402
@@ -58,7 +58,7 @@ def main() -> None:
     images = WORK_FOLDER / "images"
     images.mkdir(parents=True)
     for number in range(200):
-        image, answer = practice_site.draw("digit", number)
+        image, answer = practice_forms.draw("digit", number)
         image.save(images / f"{answer}-{number}.png")
     checks = {
         "split_data.py": kill_split,

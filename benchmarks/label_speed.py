@@ -24,7 +24,7 @@ sys.path.insert(0, str(project))
 import numpy as np  # noqa: E402
 from pyvirtualdisplay import Display  # noqa: E402
 
-import practice_site  # noqa: E402
+import practice_forms  # noqa: E402
 import utils  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ def make_images(folder: Path, count: int) -> None:
     folder.mkdir(parents=True)
     for number in range(count):
         if number < 300:
-            practice_site.draw("simple", number)[0].save(folder / f"{number:05}.png")
+            practice_forms.draw("simple", number)[0].save(folder / f"{number:05}.png")
         else:
             shutil.copyfile(folder / f"{number % 300:05}.png", folder / f"{number:05}.png")
 

@@ -2,8 +2,8 @@
 
     python benchmarks/practice_model.py
 
-Its images come from practice_site.py alone, with a seed that the practice of getData.py never uses.
-Takes about forty minutes on two cores.
+Its images come from practice_forms.py alone, with a seed that the practice of getData.py never
+uses. Takes about forty minutes on two cores.
 """
 
 import io
@@ -15,7 +15,7 @@ project = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(project))
 
 import model  # noqa: E402
-import practice_site  # noqa: E402
+import practice_forms  # noqa: E402
 import utils  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
@@ -34,7 +34,7 @@ def main() -> None:
     images.mkdir(parents=True, exist_ok=True)
     for form, count in COUNTS.items():
         for number in utils.progress(range(count), form):
-            image, answer = practice_site.draw(form, number, SEED)
+            image, answer = practice_forms.draw(form, number, SEED)
             data = io.BytesIO()
             image.save(data, "PNG")
             (images / f"{answer}-{form}{number}.png").write_bytes(data.getvalue())

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
-import practice_site
+import practice_forms
 
 project = Path(__file__).resolve().parent.parent
 
@@ -24,7 +24,7 @@ def practice_folder(folder: Path, count: int, form: str = "simple", seed: int = 
     """Fill a folder with practice images named <answer>-<number>.png and return it."""
     folder.mkdir(parents=True)
     for number in range(count):
-        image, answer = practice_site.draw(form, number, seed)
+        image, answer = practice_forms.draw(form, number, seed)
         image.save(folder / f"{answer}-{number}.png")
     return folder
 

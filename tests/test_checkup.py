@@ -11,7 +11,7 @@ import checkup
 import dataset
 import imaging
 import model
-import practice_site
+import practice_forms
 import utils
 
 
@@ -24,7 +24,7 @@ def side_of(images, labels):
 @pytest.fixture(scope="module")
 def digits():
     """200 practice digits, each ten times or more."""
-    drawn = [practice_site.draw("digit", number) for number in range(200)]
+    drawn = [practice_forms.draw("digit", number) for number in range(200)]
     images = [torch.from_numpy(imaging.fit_image(np.asarray(i), (32, 32), 1)) for i, _ in drawn]
     return side_of(images, [answer for _, answer in drawn])
 

@@ -24,7 +24,7 @@ import cluster_sheet
 import clusters
 import cutting
 import imaging
-import practice_site
+import practice_forms
 import utils
 from clusters import Crop, Found
 from cutting import Part
@@ -33,7 +33,7 @@ from naming import Naming, Sheet, name_columns
 
 
 def drawn(form, count, seed=5):
-    pairs = [practice_site.draw(form, number, seed) for number in range(count)]
+    pairs = [practice_forms.draw(form, number, seed) for number in range(count)]
     return [np.asarray(image) for image, _ in pairs], [answer for _, answer in pairs]
 
 
@@ -244,7 +244,7 @@ def test_naming_the_clusters_of_the_simple_form_saves_more_than_half_of_the_keys
 
 def test_a_crawl_of_several_forms_falls_apart_into_them():
     forms = ["simple"] * 40 + ["noise"] * 30 + ["ripple"] * 20 + ["digit"] * 12
-    images = [np.asarray(practice_site.draw(form, i, 6)[0]) for i, form in enumerate(forms)]
+    images = [np.asarray(practice_forms.draw(form, i, 6)[0]) for i, form in enumerate(forms)]
     order = np.random.default_rng(0).permutation(len(forms))
     number = clusters.group_images([images[i] for i in order])
     pairs = {(forms[i], int(n)) for i, n in zip(order, number, strict=True)}

@@ -38,7 +38,7 @@ from practice import assert_one_sentence, hear_ctrl_c
 
 import getData
 import imaging
-import practice_site
+import practice_forms
 import sources
 import utils
 from download import Download
@@ -115,7 +115,7 @@ def test_a_second_run_brings_other_images_and_keeps_all_answers(tmp_path):
     assert numbers(rows) == list(range(24))
     assert {name: (folder / name).stat().st_mtime_ns for name in before} == before
     for row in rows:
-        image, answer = practice_site.draw("simple", numbers([row])[0])
+        image, answer = practice_forms.draw("simple", numbers([row])[0])
         assert imaging.read_image(folder / row["image"]).tobytes() == image.tobytes()
         assert row["answer"] == answer
         assert row["source"] == "practice:simple"
@@ -136,7 +136,7 @@ def test_forms_shapes_and_seeds_mix_in_one_folder(tmp_path):
     for row in rows:
         form = row["source"].split(":")[1].split("/")[0]
         seed = 1 if row["source"] == "practice:simple" else 0
-        image, answer = practice_site.draw(form, numbers([row])[0], seed)
+        image, answer = practice_forms.draw(form, numbers([row])[0], seed)
         assert imaging.read_image(tmp_path / row["image"]).tobytes() == image.tobytes()
         assert row["answer"] == answer
     assert numbers(row for row in rows if "simple" in row["source"]) == list(range(9))
@@ -207,7 +207,7 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_never_been_killed(tmp_pat
     rows = check_folder(tmp_path)
     assert numbers(rows) == list(range(count))
     for row in rows[::20]:
-        assert row["answer"] == practice_site.draw("digit", numbers([row])[0])[1]
+        assert row["answer"] == practice_forms.draw("digit", numbers([row])[0])[1]
 
 
 def test_every_state_that_a_kill_can_leave_is_mended(tmp_path):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import model
-import practice_site
+import practice_forms
 import utils
 
 shipped = utils.DATA / "practice.pt"
@@ -15,7 +15,7 @@ shipped = utils.DATA / "practice.pt"
 def test_the_shipped_model_reads_the_practice_forms(form, least):
     net, about = model.load_checkpoint(shipped)
     assert form in about["images"]
-    drawn = [practice_site.draw(form, number, seed=99) for number in range(60)]
+    drawn = [practice_forms.draw(form, number, seed=99) for number in range(60)]
     images = torch.stack([model.prepare(net, np.asarray(image)) for image, _ in drawn])
     readings = model.read_images(net, images)
     right = sum(r.text == answer for r, (_, answer) in zip(readings, drawn, strict=True))

@@ -24,14 +24,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from practice import hear_ctrl_c
 
+import practice_forms
 import practice_site
 
 house = Path(practice_site.__file__).parent
-forms = list(practice_site.forms)
+forms = list(practice_forms.forms)
 
 
 def pixels(form, number, seed=0):
-    return practice_site.draw(form, number, seed)[0].tobytes()
+    return practice_forms.draw(form, number, seed)[0].tobytes()
 
 
 @pytest.fixture
@@ -53,14 +54,14 @@ def address(site):
 @pytest.mark.parametrize("form", forms)
 def test_a_number_always_gives_its_own_image(form):
     again = (
-        "import hashlib, practice_site\n"
-        f"image, answer = practice_site.draw({form!r}, 5, 1)\n"
+        "import hashlib, practice_forms\n"
+        f"image, answer = practice_forms.draw({form!r}, 5, 1)\n"
         "print(hashlib.sha256(image.tobytes()).hexdigest(), answer)"
     )
     elsewhere = subprocess.run(
         [sys.executable, "-c", again], cwd=house, capture_output=True, text=True, check=True
     ).stdout.split()
-    image, answer = practice_site.draw(form, 5, 1)
+    image, answer = practice_forms.draw(form, 5, 1)
     assert elsewhere == [hashlib.sha256(image.tobytes()).hexdigest(), answer]
     assert len({pixels(form, 5, seed=1), pixels(form, 6, seed=1), pixels(form, 5, seed=2)}) == 3
 
@@ -77,12 +78,12 @@ def test_hundreds_of_images_are_all_different(form):
         ("digit", (28, 28), "0123456789", {1}),
         ("simple", (200, 50), "2345678abcdefghkmnprwxy", {5}),
         ("ripple", (200, 50), "2345678bcdefgmnpwxy", {5}),
-        ("noise", (160, 60), practice_site.noise_letters, {4, 5, 6}),
-        ("mixed", (200, 50), practice_site.mixed_letters, {4, 5, 6, 7}),
+        ("noise", (160, 60), practice_forms.noise_letters, {4, 5, 6}),
+        ("mixed", (200, 50), practice_forms.mixed_letters, {4, 5, 6, 7}),
     ],
 )
 def test_each_form_has_its_size_and_uses_all_of_its_letters(form, size, letters, lengths):
-    drawn = [practice_site.draw(form, number) for number in range(200)]
+    drawn = [practice_forms.draw(form, number) for number in range(200)]
     assert {image.size for image, _ in drawn} == {size}
     assert {image.mode for image, _ in drawn} == {"RGB"}
     assert set("".join(answer for _, answer in drawn)) == set(letters)
@@ -103,14 +104,14 @@ def test_no_letter_is_cut_off_at_the_edge(form, monkeypatch):
 
     monkeypatch.setattr(Image.Image, "paste", watched_paste)
     for number in range(300):
-        practice_site.draw(form, number)
+        practice_forms.draw(form, number)
     assert outside == []
 
 
 def test_simple_letters_and_line_are_darker_than_any_ground():
     rng = random.Random(0)
-    letters = np.array([practice_site.dark_colour(rng) for _ in range(1000)])
-    grounds = [np.asarray(practice_site.light_ground(rng).convert("L")) for _ in range(100)]
+    letters = np.array([practice_forms.dark_colour(rng) for _ in range(1000)])
+    grounds = [np.asarray(practice_forms.light_ground(rng).convert("L")) for _ in range(100)]
     assert (letters @ [0.299, 0.587, 0.114]).max() < 110
     assert np.min(grounds) > 210
 
@@ -118,7 +119,7 @@ def test_simple_letters_and_line_are_darker_than_any_ground():
 @given(st.integers(), st.lists(st.integers(0, 255), min_size=6, max_size=6), st.floats(1, 100))
 def test_a_contrasting_colour_exists_and_differs_from_all_of_the_ground(seed, ends, least):
     ground = np.linspace(ends[:3], ends[3:], 200)[None]  # (1, 200, 3)
-    colour = practice_site.contrasting(random.Random(seed), ground, least)
+    colour = practice_forms.contrasting(random.Random(seed), ground, least)
     for column in ground[0]:
         assert max(abs(c - g) for c, g in zip(colour, column, strict=True)) > least
 
@@ -136,7 +137,7 @@ def test_drawing_in_many_threads_changes_nothing():
 
 def test_every_shape_of_a_form_shows_the_image_of_that_number(address):
     for form in forms:
-        image, answer = practice_site.draw(form, 17, seed=3)
+        image, answer = practice_forms.draw(form, 17, seed=3)
         png = requests.get(f"{address}/{form}.png?n=17", timeout=5)
         data = requests.get(f"{address}/{form}.json?n=17", timeout=5)
         page = requests.get(f"{address}/{form}.html?n=17", timeout=5)
