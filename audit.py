@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 import model
 import plots
+import storage
 import utils
 from dataset import Side
 from evaluation import confidences_of
@@ -69,7 +70,7 @@ def write_suspects(
     readings = utils.decode_labels(logits.argmax(dim=2).numpy(), charset)
     confidences = confidences_of(logits).tolist()
     with (
-        utils.replacing(folder / "suspects.csv") as temporary,
+        storage.replacing(folder / "suspects.csv") as temporary,
         open(temporary, "w", encoding="utf-8-sig", errors="surrogateescape", newline="") as table,
     ):
         writer = csv.writer(table)

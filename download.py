@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import storage
 import utils
 
 
@@ -37,9 +38,9 @@ class Download:
         """Open the index for this program alone, and mend what a killed run left behind."""
         self.folder.mkdir(parents=True, exist_ok=True)
         busy = f"another getData.py is filling {self.folder}; wait for it to end."
-        self.lock = utils.lock(self.index, busy)
-        self.table = utils.open_table(self.index, utils.INDEX_COLUMNS)
-        rows = utils.read_table(self.index, utils.INDEX_COLUMNS)
+        self.lock = storage.lock(self.index, busy)
+        self.table = storage.open_table(self.index, utils.INDEX_COLUMNS)
+        rows = storage.read_table(self.index, utils.INDEX_COLUMNS)
         named = {row["image"] for row in rows}
         for row in rows:
             if form := re.match("practice:([a-z]+)", row["source"]):

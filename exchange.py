@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import storage
 import utils
 
 image_headers = ("image", "file", "filename", "file_name", "image_name", "name", "path")
@@ -11,7 +12,7 @@ label_headers = ("label", "text", "words", "answer", "transcription", "captcha",
 
 def read_answers(index: Path) -> dict[str, str]:
     """Return the answers that stand in getData.py's index. Raises ValueError if there are none."""
-    rows = utils.read_table(index, utils.INDEX_COLUMNS) if index.is_file() else []
+    rows = storage.read_table(index, utils.INDEX_COLUMNS) if index.is_file() else []
     answers = {row["image"]: row["answer"].strip() for row in rows if row["answer"].strip()}
     if not answers:
         raise ValueError(f"there are no answers in {index}; label with LABELLER=person.")
@@ -99,7 +100,7 @@ def write_rec_gt(path: Path, folder: Path, labels: dict[str, str]) -> str:
     lines = [f"{(place / image).as_posix()}\t{label}\n" for image, label in labels.items()]
     whole = [line for line in lines if line.count("\t") == 1 and len(line.splitlines()) == 1]
     with (
-        utils.replacing(path) as temporary,
+        storage.replacing(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         file.writelines(whole)

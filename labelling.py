@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import storage
 import utils
 
 
@@ -24,8 +25,8 @@ class Labelling:
     def __init__(self, images: list[str], labels_file: Path, not_before: str = "") -> None:
         self.images, self.labels_file, self.not_before = images, labels_file, not_before
         busy = f"{labels_file} is open in another label window; close that."
-        self.lock = utils.lock(labels_file, busy)
-        self.table = utils.open_table(labels_file, utils.LABEL_COLUMNS)
+        self.lock = storage.lock(labels_file, busy)
+        self.table = storage.open_table(labels_file, utils.LABEL_COLUMNS)
         self.past: dict[str, list[dict]] = {image: [] for image in images}  # rows not taken back
         self.decided: list[str] = []  # the images of these rows, oldest first: the way back
         self.written: list[dict] = []  # the rows of this run
@@ -33,7 +34,7 @@ class Labelling:
         self.states = Counter({"open": len(images)})
         self.lengths: Counter[int] = Counter()  # how many of the labels have each length, ...
         self.characters: Counter[str] = Counter()  # ... and how many have each character
-        for row in utils.read_table(labels_file, utils.LABEL_COLUMNS):
+        for row in storage.read_table(labels_file, utils.LABEL_COLUMNS):
             if row["image"] in self.past:
                 self.take(row)
         first = self.next_open(0)
@@ -143,7 +144,7 @@ class Labelling:
             if not os.path.samestat(os.fstat(self.table.fileno()), self.labels_file.stat()):
                 raise OSError("another program has replaced the file")
             csv.writer(self.table).writerows(rows[:-1])
-            utils.append_row(self.table, rows[-1])
+            storage.append_row(self.table, rows[-1])
         except OSError as error:
             with contextlib.suppress(OSError):  # closing tries to write the row again
                 self.table.close()

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 
 import imaging
+import storage
 import utils
 from utils import Reading
 
@@ -253,7 +254,7 @@ def save_tensors(state: dict[str, Any], path: Path) -> None:
     """Write a dictionary of tensors and plain values; the old file stays until it is whole."""
     data = io.BytesIO()  # writing to a full disk itself, torch raises no OSError
     torch.save(state, data)
-    with utils.replacing(path) as temporary:
+    with storage.replacing(path) as temporary:
         temporary.write_bytes(data.getbuffer())
 
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+import storage
 import utils
 
 name_columns = ["image", "place", "name", "state", "time"]  # of the names file
@@ -30,11 +31,11 @@ class Naming:
         self.sheets = sheets
         self.names_file = names_file
         busy = f"{names_file} is open in another window; close that."
-        self.lock = utils.lock(names_file, busy)
-        self.table = utils.open_table(names_file, name_columns)
+        self.lock = storage.lock(names_file, busy)
+        self.table = storage.open_table(names_file, name_columns)
         self.decided: dict[CropId, tuple[str, str]] = {}  # (name, state); the latest last
         self.outliers: set[CropId] = set()
-        for row in utils.read_table(names_file, name_columns):
+        for row in storage.read_table(names_file, name_columns):
             with contextlib.suppress(ValueError):  # a place that was spoilt by hand
                 self.take((row["image"], int(row["place"])), row["name"], row["state"])
         self.go(self.next_open(0) or 0)
@@ -114,7 +115,7 @@ class Naming:
         try:
             if not os.path.samestat(os.fstat(self.table.fileno()), self.names_file.stat()):
                 raise OSError("another program has replaced the file")
-            utils.append_row(self.table, [*crop, name, state, utils.now()])
+            storage.append_row(self.table, [*crop, name, state, utils.now()])
         except OSError as error:
             with contextlib.suppress(OSError):  # closing tries to write the row again
                 self.table.close()

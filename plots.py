@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import runs
-import utils
+import storage
 
 
 def use_screen(wanted: bool) -> None:
@@ -29,7 +29,7 @@ def on_screen() -> bool:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a picture and leave it open for show()."""
-    with utils.replacing(path) as temporary, warnings.catch_warnings():
+    with storage.replacing(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # it draws a box instead
         figure.savefig(temporary, dpi=110, format="png")
     if not on_screen():

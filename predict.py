@@ -18,6 +18,7 @@ import torch
 import imaging
 import model
 import plots
+import storage
 import utils
 from model import CaptchaNet, Reading
 
@@ -106,7 +107,7 @@ def read_files(
 def write_table(rows: Sequence[tuple[Path, Reading, bool]], path: Path) -> None:
     """Write a row an image: file, answer, confidence, text, and each character's confidence."""
     with (
-        utils.replacing(path) as temporary,
+        storage.replacing(path) as temporary,
         open(temporary, "w", encoding="utf-8-sig", errors="surrogateescape", newline="") as table,
     ):
         writer = csv.writer(table)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import imaging
+import storage
 import utils
 from labelling import Labelling
 from utils import Reading
@@ -193,7 +194,7 @@ def read_suspects(
         raise ValueError(f"there is no {table}; run train_script.py AUDIT_FOLDS=4 first.")
     original = {utils.content_hash(file.read_bytes())[:8]: file.name for file in files}
     suspects, missing = {}, 0
-    rows = utils.read_table(table, utils.SUSPECT_COLUMNS)
+    rows = storage.read_table(table, utils.SUSPECT_COLUMNS)
     for row in rows:
         parsed = utils.parse_split_name(Path(row["image"]).name)
         image = original.get(parsed[1]) if parsed else None

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 import model
+import storage
 import utils
 from model import CaptchaNet
 
@@ -84,14 +85,14 @@ def keep_model(
     """Write captcha.pt, metrics.json and history.csv; the model before stays as previous.pt."""
     file = folder / "captcha.pt"
     if file.exists() and not holds(file, net):  # it does if a killed run came so far already
-        with utils.replacing(folder / "previous.pt") as temporary:
+        with storage.replacing(folder / "previous.pt") as temporary:
             shutil.copyfile(file, temporary)
     about = {"constants": figures["constants"], "val": figures["val"], "time": utils.now()}
     model.save_checkpoint(net, file, about)
-    with utils.replacing(folder / "metrics.json") as temporary:
+    with storage.replacing(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     with (
-        utils.replacing(folder / "history.csv") as temporary,
+        storage.replacing(folder / "history.csv") as temporary,
         open(temporary, "w", encoding="utf-8", newline="") as table,
     ):
         writer = csv.DictWriter(table, history[0])
@@ -117,8 +118,8 @@ def list_run(folder: Path, figures: dict) -> None:
     Whoever picks a setting by its test figure has made the test part of the training.
     """
     val = figures["val"]
-    with utils.open_table(folder / "runs.csv", run_columns) as table:
-        utils.append_row(table, [
+    with storage.open_table(folder / "runs.csv", run_columns) as table:
+        storage.append_row(table, [
             utils.now(), figures["train_images"], figures["epochs"], figures["seconds"],
             figures["parameters"], val["image_accuracy"], val["character_accuracy"], val["loss"],
             json.dumps(figures["constants"]),

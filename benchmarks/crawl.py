@@ -29,6 +29,7 @@ sys.path.insert(0, str(project))
 
 import requests  # noqa: E402
 
+import storage  # noqa: E402
 import utils  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
@@ -135,7 +136,7 @@ def watch(address: str, count: int, parallel: int, folder: Path) -> None:
             f"{memory(crawl.pid)} MiB",
             flush=True,
         )
-    index = utils.read_table(folder / "index.csv", utils.INDEX_COLUMNS)
+    index = storage.read_table(folder / "index.csv", utils.INDEX_COLUMNS)
     files = {file.name for file in utils.image_files(folder)}
     twice = len(index) - len({row["image"] for row in index})
     missing = len(files.symmetric_difference(row["image"] for row in index))

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from folds import call  # noqa: E402
 
+import storage  # noqa: E402
 import utils  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
@@ -40,10 +41,10 @@ def main() -> None:
     changed = change_some(labels, CHANGED, SEED)
     table_file, split = WORK_FOLDER / "labels.csv", WORK_FOLDER / "split"
     table_file.unlink(missing_ok=True)
-    with utils.open_table(table_file, utils.LABEL_COLUMNS) as table:
+    with storage.open_table(table_file, utils.LABEL_COLUMNS) as table:
         for name, label in labels.items():
             row = [name, changed.get(name, label), "confirmed", "typed", 0, utils.now()]
-            utils.append_row(table, row)
+            storage.append_row(table, row)
     call(
         "split_data.py", f"IMAGE_FOLDER={IMAGE_FOLDER}", f"LABELS_FILE={table_file}",
         f"SPLIT_FOLDER={split}", f"SEED={SEED}",

@@ -20,6 +20,7 @@ sys.path.insert(0, str(project))
 
 import imaging  # noqa: E402
 import practice_forms  # noqa: E402
+import storage  # noqa: E402
 import utils  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
@@ -69,7 +70,7 @@ def size(folder: Path) -> int:
 def check(folder: Path, form: str, complete: bool) -> int:
     """Return how many images have a row. Raises ValueError if anything is wrong with them."""
     index = folder / "index.csv"
-    rows = utils.read_table(index, utils.INDEX_COLUMNS) if index.exists() else []
+    rows = storage.read_table(index, utils.INDEX_COLUMNS) if index.exists() else []
     names = {row["image"] for row in rows}
     there = {file.name for file in folder.glob("*.png")}
     if len(names) < len(rows) or there - names:

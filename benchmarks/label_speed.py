@@ -25,6 +25,7 @@ import numpy as np  # noqa: E402
 from pyvirtualdisplay import Display  # noqa: E402
 
 import practice_forms  # noqa: E402
+import storage  # noqa: E402
 import utils  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
@@ -221,7 +222,7 @@ def type_fast(
 
 def kept_labels(labels_file: Path) -> list[str]:
     """Return the labels in a file, in the order in which they were kept."""
-    return [row["label"] for row in utils.read_table(labels_file, utils.LABEL_COLUMNS)]
+    return [row["label"] for row in storage.read_table(labels_file, utils.LABEL_COLUMNS)]
 
 
 def killed(

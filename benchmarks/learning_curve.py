@@ -18,6 +18,7 @@ import numpy as np  # noqa: E402
 from folds import measure, read_images  # noqa: E402
 
 import plots  # noqa: E402
+import storage  # noqa: E402
 import utils  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
@@ -72,7 +73,7 @@ def expected_error(errors: dict[int, float], count: int) -> float:
 def write(shares: dict[int, list[float]], errors: dict[int, float], more: int) -> None:
     """Write the table and the picture."""
     with (
-        utils.replacing(WORK_FOLDER / "learning_curve.csv") as temporary,
+        storage.replacing(WORK_FOLDER / "learning_curve.csv") as temporary,
         open(temporary, "w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file)

@@ -25,6 +25,7 @@ import clusters
 import cutting
 import imaging
 import practice_forms
+import storage
 import utils
 from clusters import Crop, Found
 from cutting import Part
@@ -267,7 +268,7 @@ SHEETS = [Sheet((f"{i}.png", 1), [(f"{i}.png", place) for place in range(4)]) fo
 def rows_of(file):
     if not file.exists():
         return []
-    table = utils.read_table(file, name_columns)
+    table = storage.read_table(file, name_columns)
     return [(row["image"], int(row["place"]), row["name"], row["state"]) for row in table]
 
 

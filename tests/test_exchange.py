@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from practice import practice_folder, project, snapshot
 
 import exchange
+import storage
 import utils
 from exchange import confirmed_labels, find_labels, write_rec_gt
 from labelling import Labelling
@@ -137,7 +138,7 @@ def test_what_was_decided_here_is_never_replaced_and_differences_are_named(tmp_p
     labels = confirmed_labels([Path(name) for name in "abcdef"], file)
     assert labels == {"a": "same", "b": "mine", "c": "cc", "e": "ee"}
     assert here.image == "f"
-    rows = utils.read_table(file, utils.LABEL_COLUMNS)[4:]
+    rows = storage.read_table(file, utils.LABEL_COLUMNS)[4:]
     assert [(row["image"], row["how"]) for row in rows] == [("c", "imported"), ("e", "imported")]
     assert here.undo()["label"] == "ee"
     assert "0 labels; 4" not in here.take_over(there)

@@ -40,6 +40,7 @@ import getData
 import imaging
 import practice_forms
 import sources
+import storage
 import utils
 from download import Download
 from manners import GiveUp, Manners, NoImage, PoliteSession
@@ -81,7 +82,7 @@ def run(folder, *arguments, cwd="/", **environment):
 
 def check_folder(folder):
     """Check that every image is whole, rightly named and in the index once; return the index."""
-    rows = utils.read_table(folder / "index.csv", utils.INDEX_COLUMNS)
+    rows = storage.read_table(folder / "index.csv", utils.INDEX_COLUMNS)
     names = [row["image"] for row in rows]
     assert sorted([*names, "index.csv"]) == sorted(file.name for file in folder.iterdir())
     assert len(set(names)) == len(names)
@@ -193,7 +194,7 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_never_been_killed(tmp_pat
         process.communicate(timeout=20)
         # Every image that can be seen is whole and has its row already, at this very moment.
         names = [file.name for file in tmp_path.glob("[0-9a-f]*.png")]
-        rows = utils.read_table(tmp_path / "index.csv", utils.INDEX_COLUMNS)
+        rows = storage.read_table(tmp_path / "index.csv", utils.INDEX_COLUMNS)
         assert set(names) <= {row["image"] for row in rows}
         assert all(
             utils.content_hash((tmp_path / name).read_bytes())[:16] + ".png" == name

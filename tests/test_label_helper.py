@@ -21,6 +21,7 @@ from PIL import Image
 
 import gui
 import label_helper
+import storage
 import utils
 from benchmarks import label_speed
 from labelling import Labelling
@@ -34,7 +35,7 @@ STATES = ["confirmed", "skipped", "unreadable", "undone"]
 
 def rows_of(labels_file):
     """What stands in a labels file, without the times."""
-    table = utils.read_table(labels_file, utils.LABEL_COLUMNS)
+    table = storage.read_table(labels_file, utils.LABEL_COLUMNS)
     return [(row["image"], row["label"], row["state"], row["how"]) for row in table]
 
 
@@ -140,7 +141,7 @@ def test_any_course_of_decisions_undos_and_restarts_agrees_with_a_slow_model(cou
 def test_the_last_row_of_an_image_counts_in_any_table_also_one_edited_by_hand(rows):
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "labels.csv"
-        with utils.open_table(file, utils.LABEL_COLUMNS) as table:
+        with storage.open_table(file, utils.LABEL_COLUMNS) as table:
             csv.writer(table).writerows([*row, "1", ""] for row in rows)
         labelling = Labelling(IMAGES, file)
         for undo in (False, True):
@@ -292,7 +293,7 @@ def test_speed_counts_labels_that_stand_and_a_pause_as_one_minute(tmp_path):
 
 
 def index(folder, answers):
-    with utils.open_table(folder / "index.csv", utils.INDEX_COLUMNS) as table:
+    with storage.open_table(folder / "index.csv", utils.INDEX_COLUMNS) as table:
         csv.writer(table).writerows([image, "s", "u", "t", text] for image, text in answers.items())
 
 
@@ -1013,9 +1014,9 @@ def test_without_a_screen_one_sentence_says_so(tmp_path, monkeypatch):
 def test_the_images_of_one_source_alone_can_be_labelled(tmp_path):
     folder, names = tmp_path / "images", [f"{number}.png" for number in range(6)]
     make_images(folder, names)
-    with utils.open_table(folder / "index.csv", utils.INDEX_COLUMNS) as table:
+    with storage.open_table(folder / "index.csv", utils.INDEX_COLUMNS) as table:
         for name, source in zip(names, ["a", "b"] * 3, strict=True):
-            utils.append_row(table, [name, source, "url", utils.now(), "text"])
+            storage.append_row(table, [name, source, "url", utils.now(), "text"])
     settings = [f"IMAGE_FOLDER={folder}", f"LABELS_FILE={tmp_path / 'l.csv'}", "LABELLER=answers"]
     run_script(*settings, "ONLY_SOURCE=b", cwd=tmp_path)
     assert [row[0] for row in rows_of(tmp_path / "l.csv")] == names[1::2]

@@ -19,6 +19,7 @@ from practice import practice_folder
 import imaging
 import model
 import proposals
+import storage
 import utils
 from evaluation import wilson_interval
 from labelling import Labelling
@@ -275,7 +276,7 @@ def test_a_review_opens_each_image_once_also_across_restarts_and_undo(tmp_path):
     review.close()
     review = Labelling(["b", "c"], file, "2020-01-01T00:00:00+00:00")
     assert review.counts() == {"confirmed": 1, "open": 1}
-    rows = utils.read_table(file, utils.LABEL_COLUMNS)
+    rows = storage.read_table(file, utils.LABEL_COLUMNS)
     assert [row["how"] for row in rows[3:]] == ["checked", "corrected", "undo"]
 
 

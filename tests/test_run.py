@@ -6,6 +6,7 @@ import pytest
 from practice import project, run_script
 
 import run
+import storage
 import utils
 
 
@@ -27,7 +28,7 @@ def test_the_five_scripts_work_one_after_another(tmp_path):
         "SHOW_PLOTS=False", new, cwd="/",
     )  # fmt: skip
     read = dict(line.split("\t")[:2] for line in done.stdout.splitlines())
-    rows = utils.read_table(new / "index.csv", utils.INDEX_COLUMNS)
+    rows = storage.read_table(new / "index.csv", utils.INDEX_COLUMNS)
     assert len(rows) == 10
     assert sum(read[str(new / row["image"])] == row["answer"] for row in rows) >= 7
 
