@@ -92,11 +92,13 @@ def learn_shape(
         shares = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])  # of the area
         box = None if np.median(shares) < 0.5 else (0.0, 0.0, 1.0, 1.0)
     sample = [imaging.crop(image, box) for image in sample]
-    # Nearly the widest: one banner among a thousand captchas must not make all others tiny.
+    # One banner among a thousand captchas must not make all others tiny, and if there are many,
+    # three images in four shall be seen as large as is affordable; the wider ones are shrunk.
     aspects = [image.shape[1] / image.shape[0] for image in sample]
-    aspect = float(np.percentile(aspects, 98, method="lower"))
-    height = min(np.median([image.shape[0] for image in sample]), math.sqrt(max_area / aspect))
+    usual, widest = np.percentile(aspects, [75, 98], method="lower")
+    height = min(np.median([image.shape[0] for image in sample]), math.sqrt(max_area / usual))
     height = max(16, 8 * round(height / 8))
+    aspect = min(widest, max(usual, max_area / height**2))  # the wider ones, too, if there is room
     width = max(16, 8 * math.ceil(height * aspect / 8 - 0.25))
     # A pixel is coloured if its channels differ by more than the compression of a JPEG explains.
     coloured = [(np.ptp(image.astype(np.int16), axis=2) > 20).mean() for image in sample]

@@ -362,6 +362,21 @@ def test_size_and_colour_follow_from_the_images_and_one_odd_image_changes_little
     assert large[0] * large[1] <= 1.1 * dataset.max_area
 
 
+def test_a_few_wide_images_do_not_make_the_others_tiny_unless_there_is_room(tmp_path):
+    def shape(name, height, aspects):
+        files = []
+        for number, aspect in enumerate(aspects):
+            image = np.full((height, height * aspect, 3), number, np.uint8)
+            files.append(tmp_path / f"{name}{number}.png")
+            Image.fromarray(image).save(files[-1])
+        return dataset.learn_shape(files)[1]
+
+    # Four in five are read as if the wide ones were not there, ...
+    assert shape("large", 80, [4, 5, 6, 7, 8, 4, 5, 6, 8, 8, 16, 15]) == (32, 256)
+    # ... but images that are small anyway keep their size, the widest as well.
+    assert shape("small", 16, [4, 5, 6, 7, 8, 4, 5, 6, 8, 8, 16, 16]) == (16, 256)
+
+
 def test_where_images_never_differ_the_network_does_not_look():
     ground = np.tile(np.linspace(60, 200, 250).astype(np.uint8)[:, None], (40, 1, 3))
     images = []
