@@ -168,7 +168,7 @@ def after_training(
             f"end, from {early:.3f} to {late:.3f}. Raise EPOCHS."
         ]
     if known - unknown > 0.15:
-        how = "knows them by heart" if known > 0.9 else "learns the images more than the characters in them"
+        how = "knows them by heart" if known > 0.9 else "learns images more than characters"
         hint = (
             " So little of validation is right that the labels may not belong to the images."
             if unknown < 0.02
