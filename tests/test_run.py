@@ -1,4 +1,6 @@
 import ast
+import contextlib
+import os
 import subprocess
 import sys
 
@@ -52,6 +54,25 @@ def test_a_missing_part_of_python_is_named_with_its_remedy(
     monkeypatch.setattr(run.os, "name", system)
     monkeypatch.setattr(run.sys, "platform", platform)
     assert words in run.remedy(part)
+
+
+@pytest.mark.parametrize("task", ["run", "test"])
+def test_what_run_py_starts_lets_threads_sleep_while_they_wait(monkeypatch, task):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")  # so that it is as before after the test
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    policies = []
+
+    def call(command, cwd, env=os.environ):
+        policies.append(env.get("OMP_WAIT_POLICY"))
+        return 0
+
+    monkeypatch.setattr(run, "set_up", lambda requirements: None)
+    monkeypatch.setattr(run.subprocess, "call", call)
+    monkeypatch.setattr(sys, "argv", ["run.py", task])
+    with contextlib.suppress(SystemExit):  # with which the tests hand on their status
+        run.main()
+    assert policies
+    assert set(policies) == {"passive"}
 
 
 def test_python_without_venv_ends_in_one_sentence(monkeypatch):
