@@ -1,4 +1,4 @@
-"""Which labels are probably wrong: read each image with a network that has not seen its label.
+"""Which labels are probably wrong: read each image with a network that was not trained on it.
 
 The images are dealt into folds. For each fold a network is trained on all the others and reads the
 fold. Where it disagrees with a label and is sure, the label is suspicious: even a careful person

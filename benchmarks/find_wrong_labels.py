@@ -1,6 +1,7 @@
 """How well the audit finds wrong labels: change some on purpose and see where they stand.
 
-    python benchmarks/find_wrong_labels.py IMAGE_FOLDER=/my/captchas
+    python benchmarks/find_wrong_labels.py
+    python benchmarks/find_wrong_labels.py IMAGE_FOLDER=/my/captchas LABELS_FILE=None
 
 Gives a share of the images another label, of characters that occur, runs train_script.py with
 AUDIT_FOLDS, and prints how many of the changed labels stand in the first part of its list.
@@ -8,19 +9,19 @@ AUDIT_FOLDS, and prints how many of the changed labels stand in the first part o
 
 import csv
 import random
-import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from folds import call  # noqa: E402
+from folds import call, labels_of  # noqa: E402
 
 import storage  # noqa: E402
 import utils  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
-IMAGE_FOLDER = utils.DATA / "download"  # images whose file names are their labels
+IMAGE_FOLDER = utils.DATA / "download"  # the images
+LABELS_FILE: Path | None = utils.DATA / "labels.csv"  # None: the file names are the labels
 LABEL_PATTERN = "(.+)"  # see split_data.py
 CHANGED = 0.03  # share of the labels to change, one character each
 FIRST = 0.05  # share of the list that a person would look at
@@ -33,11 +34,8 @@ WORK_FOLDER = utils.DATA / "audit"  # for labels, split and model
 def main() -> None:
     """Measure as the constants say."""
     utils.settings(globals(), sys.argv[1:])
-    labels = {
-        file.name: match[1]
-        for file in utils.image_files(IMAGE_FOLDER)
-        if (match := re.search(LABEL_PATTERN, file.stem))
-    }
+    found = labels_of(IMAGE_FOLDER, LABELS_FILE, LABEL_PATTERN)
+    labels = {file.name: label for file, label in found.items()}
     changed = change_some(labels, CHANGED, SEED)
     table_file, split = WORK_FOLDER / "labels.csv", WORK_FOLDER / "split"
     table_file.unlink(missing_ok=True)

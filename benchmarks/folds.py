@@ -1,8 +1,8 @@
 """Train five times, each time tested on another fifth of the images; print the mean and the spread.
 
-    python benchmarks/folds.py IMAGE_FOLDER=/my/captchas
-    python benchmarks/folds.py IMAGE_FOLDER=/my/captchas TRAIN_IMAGES=100 "SETTINGS=HEAD=flatten"
-    python benchmarks/folds.py IMAGE_FOLDER=/my/captchas DEVELOPMENT=True SETTINGS=EPOCHS=125
+    python benchmarks/folds.py
+    python benchmarks/folds.py IMAGE_FOLDER=/my/captchas LABELS_FILE=None TRAIN_IMAGES=100
+    python benchmarks/folds.py DEVELOPMENT=True "SETTINGS=EPOCHS=125 HEAD=flatten"
 
 The settings are the defaults of train_script.py except for what is given here. With TRAIN_IMAGES
 the validation folder shrinks too, to a fifth of that number: whoever has 100 labels does not have a
@@ -26,7 +26,7 @@ import utils  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGE_FOLDER = utils.DATA / "download"  # the images
-LABELS_FILE: Path | None = None  # labels.csv; None: the file names are the labels
+LABELS_FILE: Path | None = utils.DATA / "labels.csv"  # None: the file names are the labels
 LABEL_PATTERN = "(.+)"  # see split_data.py
 TRAIN_IMAGES: int | None = None  # labels to train on; None: all that are not held out
 UNLABELLED = False  # True: the other training images help without their labels
@@ -71,12 +71,15 @@ Images = dict[str, tuple[Path, str, str]]  # {content hash: (file, label, extens
 
 def read_images(image_folder: Path, labels_file: Path | None, pattern: str) -> Images:
     """Return the labelled images of a folder."""
+    return split_data.read_labelled(labels_of(image_folder, labels_file, pattern))
+
+
+def labels_of(image_folder: Path, labels_file: Path | None, pattern: str) -> dict[Path, str]:
+    """Return the label of each labelled image of a folder."""
     files = utils.image_files(image_folder)
     if labels_file is None:
-        labels = utils.labels_from_names(files, pattern)
-    else:
-        labels = split_data.labels_from_table(files, labels_file)
-    return split_data.read_labelled(labels)
+        return utils.labels_from_names(files, pattern)
+    return split_data.labels_from_table(files, labels_file)
 
 
 def measure(
@@ -104,7 +107,7 @@ def measure(
             copy(images[digest], digest, split / "test")
         else:
             rest.append(digest)  # in random order, the same every time
-    val_count = round(len(rest) / 10) if train_images is None else max(10, train_images // 5)
+    val_count = round(len(rest) / 10) if train_images is None else held_out(train_images)
     for i, digest in enumerate(rest):
         copy(images[digest], digest, split / ("val" if i < val_count else "train"))
     arguments = [f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={trained}", f"SEED={fold}"]
@@ -121,6 +124,11 @@ def measure(
         arguments.append(f"UNLABELLED_FOLDER={others}")
     call("train_script.py", *arguments, "SHOW_PLOTS=False", *settings)
     return json.loads((trained / "metrics.json").read_text())
+
+
+def held_out(train_images: int) -> int:
+    """Return how many images choose the epoch where so many are trained on."""
+    return max(10, train_images // 5)
 
 
 def fold_of(digest: str, folds: int) -> int | None:

@@ -1,7 +1,7 @@
 """How well a model reads images that it was not trained on: by default the model that ships.
 
-    python benchmarks/without_labels.py IMAGE_FOLDER=/my/captchas
-    python benchmarks/without_labels.py IMAGE_FOLDER=/my/captchas CHARACTERS=2345678bcdefgmnpwxy
+    python benchmarks/without_labels.py
+    python benchmarks/without_labels.py IMAGE_FOLDER=/my/captchas LABELS_FILE=None CHARACTERS=01234
 
 The labels serve only to count what was read right.
 """
@@ -13,15 +13,16 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from folds import labels_of  # noqa: E402
+
 import evaluation  # noqa: E402
 import imaging  # noqa: E402
 import model  # noqa: E402
-import split_data  # noqa: E402
 import utils  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGE_FOLDER = utils.DATA / "download"  # the images
-LABELS_FILE: Path | None = None  # labels.csv; None: the file names are the labels
+LABELS_FILE: Path | None = utils.DATA / "labels.csv"  # None: the file names are the labels
 LABEL_PATTERN = "(.+)"  # see split_data.py
 MODEL_FILE = utils.DATA / "practice.pt"  # the model that reads
 CHARACTERS: str | None = None  # those that can occur, if they are known; None: all of the model's
@@ -32,11 +33,7 @@ def main() -> None:
     """Measure as the constants say."""
     utils.settings(globals(), sys.argv[1:])
     net, _ = model.load_checkpoint(MODEL_FILE)
-    files = utils.image_files(IMAGE_FOLDER)
-    if LABELS_FILE is None:
-        labels = utils.labels_from_names(files, LABEL_PATTERN)
-    else:
-        labels = split_data.labels_from_table(files, LABELS_FILE)
+    labels = labels_of(IMAGE_FOLDER, LABELS_FILE, LABEL_PATTERN)
     images = [
         model.prepare(net, imaging.read_image(file)) for file in utils.progress(labels, "read")
     ]
