@@ -24,7 +24,7 @@ from model import CaptchaNet
 
 
 def read_out_of_fold(side: Side, folds: int, learn: Callable[[Side, Side], CaptchaNet]) -> Tensor:
-    """Return the logits of every image, (N, length, classes), from networks that never saw it.
+    """Return the logits of every image, (N, length, classes), from networks not trained on it.
 
     ``learn`` trains a network on its first side; the second is the fold held out.
     """

@@ -20,14 +20,18 @@ from model import CaptchaNet
 few_labels = 5  # a character that occurs in fewer labels is hardly learnt
 few_images = 16  # any network that works learns so many by heart ...
 few_steps = 200  # ... in so many steps
+usual_rate = 0.003  # see train_script.good_rate
 
 
-def before_training(net: CaptchaNet, side: Side, learning_rate: float, fresh: bool) -> list[str]:
+def before_training(
+    net: CaptchaNet, side: Side, others: Sequence[Side], learning_rate: float, fresh: bool
+) -> list[str]:
     """Look at the training images, their labels and the network; return the findings.
 
-    ``fresh`` says that the network has its first, random weights; it is left as it is.
+    ``others`` are the sides that the network is judged by. ``fresh`` says that it has its first,
+    random weights; it is left as it is.
     """
-    findings = look_at_labels(side.labels) + look_at_images(side)
+    findings = look_at_labels(side.labels) + look_at_images(side) + look_at_others(side, others)
     with torch.random.fork_rng(devices=[]):  # the training must not depend on these trials
         if fresh:
             findings += look_at_first_loss(net, side)
@@ -65,7 +69,7 @@ def look_at_labels(labels: Sequence[str]) -> list[str]:
 
 
 def look_at_images(side: Side) -> list[str]:
-    """Find images that show nothing, and equal images with different labels."""
+    """Find images that show nothing, and equal ones, above all with different labels."""
     findings = []
     pixels = side.images.flatten(1)  # (N, C * H * W)
     spread = torch.stack([image.float().std() for image in pixels])  # (N,) in grey levels
@@ -75,14 +79,57 @@ def look_at_images(side: Side) -> list[str]:
             f"{len(empty)} of {len(pixels)} images are nearly of one colour, such as that of "
             f"{empty[0]!r}: there is nothing to read in them."
         )
-    labels_of: dict[bytes, set[str]] = {}
+    labels_of: dict[bytes, list[str]] = {}
     for image, label in zip(pixels.numpy(), side.labels, strict=True):
-        labels_of.setdefault(image.tobytes(), set()).add(label)
-    disputed = [sorted(labels) for labels in labels_of.values() if len(labels) > 1]
+        labels_of.setdefault(image.tobytes(), []).append(label)
+    several = [labels for labels in labels_of.values() if len(labels) > 1]
+    disputed = [sorted(set(labels)) for labels in several if len(set(labels)) > 1]
     if disputed:
         findings.append(
             f"{len(disputed)} images are there several times with different labels, such as "
             f"{' and '.join(map(repr, disputed[0][:2]))}: at most one of them can be right."
+        )
+    elif several:
+        copies = len(pixels) - len(labels_of)
+        findings.append(
+            f"{copies} of {len(pixels)} images are copies of others, such as that of "
+            f"{several[0][0]!r}: they teach nothing new."
+        )
+    return findings
+
+
+def look_at_others(side: Side, others: Sequence[Side]) -> list[str]:
+    """Find what validation and test ask for and training does not teach, and what it gives away."""
+    findings = []
+    asked = [label for other in others for label in other.labels]
+    taught = set("".join(side.labels))
+    unknown = {c: label for label in reversed(asked) for c in label if c not in taught}
+    if unknown:
+        some = ", ".join(f"{c!r} (in {label!r})" for c, label in sorted(unknown.items())[:10])
+        more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
+        findings.append(
+            f"Labels of val or test have characters that no training label has: {some}{more}. The "
+            "network cannot know them; label more images that show them, or correct the label."
+        )
+    longest = max(map(len, side.labels))
+    longer = [label for label in asked if len(label) > longest]
+    if longer:
+        findings.append(
+            f"Of {len(asked)} labels of val and test, {len(longer)} have more than {longest} "
+            f"characters, such as {longer[0]!r}, and no training label has. Label more images of "
+            "that length, or correct the label."
+        )
+    known = {image.tobytes() for image in side.images.numpy()}
+    copies = [
+        label
+        for other in others
+        for image, label in zip(other.images.numpy(), other.labels, strict=True)
+        if image.tobytes() in known
+    ]
+    if copies:
+        findings.append(
+            f"Of {len(asked)} images of val and test, {len(copies)} are copies of training images, "
+            f"such as that of {copies[0]!r}: the figures will look better than they are."
         )
     return findings
 
@@ -145,7 +192,8 @@ def after_training(
     """
     targets = train_side.targets[: len(train_logits)]
     known = (train_logits.argmax(dim=2) == targets).all(dim=1).float().mean().item()
-    unknown = runs.best_of(history)["val_images"]
+    best = runs.best_of(history)
+    unknown = best["val_images"]
     shares = f"{100 * known:.0f} % of the training images and {100 * unknown:.0f} % of validation"
     classes = train_logits.shape[2]
     least, guessing = min(row["train_loss"] for row in history), math.log(classes)
@@ -156,6 +204,11 @@ def after_training(
             f"guessing gives ln({classes} classes) = {guessing:.2f}. LEARNING_RATE="
             f"{learning_rate:g} may be too high (try a third of it), the training too short "
             "(raise EPOCHS), or the labels may not belong to the images."
+        ]
+    if known < 0.9 and learning_rate > 3 * usual_rate:
+        return [
+            f"LEARNING_RATE={learning_rate:g} is probably too high: it reads only {shares}, and "
+            f"{usual_rate:g} is usual. Try a tenth."
         ]
     # Did the validation loss still fall in the last fifth of the training? If so it is too early to
     # speak of over-fitting: training images are read first.
@@ -171,7 +224,7 @@ def after_training(
         how = "knows them by heart" if known > 0.9 else "learns images more than characters"
         hint = (
             " So little of validation is right that the labels may not belong to the images."
-            if unknown < 0.02
+            if best["val_characters"] < 2 / classes  # hardly more than guessing
             else ""
         )
         return [f"Over-fitting: it reads {shares}. It {how}; label more images.{hint}"]

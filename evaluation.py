@@ -208,6 +208,8 @@ def draw_pictures(
             images[shown], maps.cpu().numpy(), [texts[i] for i in shown], confidences[shown].numpy()
         )
         plots.save(sheet, folder / "attention.png")
+    else:
+        (folder / "attention.png").unlink(missing_ok=True)  # that of another training
 
 
 def draw_augmented(side: Side, folder: Path) -> None:

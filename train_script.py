@@ -72,9 +72,9 @@ def main() -> None:
     torch.manual_seed(SEED)
 
     files = {side: utils.labelled_images(SPLIT_FOLDER / side) for side in ("train", "val", "test")}
-    charset, length = dataset.learn_labels(files)
     if TRAIN_IMAGES is not None:
         files["train"] = dataset.some_of(files["train"], TRAIN_IMAGES, SEED)
+    charset, length = dataset.learn_labels(files)
     box, size, channels = dataset.learn_shape([file for file, _ in files["train"]])
     train_side, val_side, test_side = (
         dataset.load_side(files[side], box, size, channels, charset, length) for side in files
@@ -113,7 +113,8 @@ def main() -> None:
     )
 
     rate = learning_rate(train_side)
-    findings = checkup.before_training(net, train_side, rate, START_FROM is None)
+    others = [val_side, test_side]
+    findings = checkup.before_training(net, train_side, others, rate, START_FROM is None)
     checkup.tell("before training", findings)
 
     net, history = learn(train_side, val_side, MODEL_FOLDER / "last.pt", RESUME)
@@ -131,7 +132,9 @@ def main() -> None:
                 f"{len(guessed.labels)} of {len(unlabelled)} images without labels are read with "
                 "confidence; they join the training, which begins anew:"
             )
-            net, history = learn(dataset.join([train_side, guessed]), val_side, second_file)
+            both = dataset.join([train_side, guessed])
+            rate = learning_rate(both)
+            net, history = learn(both, val_side, second_file)
             seconds += sum(row["seconds"] for row in history)
             second_file.unlink()
 

@@ -40,7 +40,7 @@ def net(digits):
 def test_a_sound_set_and_network_have_no_findings(net, digits):
     before = {name: value.clone() for name, value in net.state_dict().items()}
     state = torch.get_rng_state()
-    assert checkup.before_training(net, digits, 0.003, fresh=True) == []
+    assert checkup.before_training(net, digits, [part(digits, 0, 0)], 0.003, fresh=True) == []
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
@@ -67,6 +67,21 @@ def test_empty_images_and_equal_images_with_different_labels_are_found(digits):
     assert "1 of 4 images" in one_colour
     assert "'2' and '3'" in disputed
     assert checkup.look_at_images(digits) == []
+    (copies,) = checkup.look_at_images(side_of([same, same, digits.images[1]], ["2", "2", "4"]))
+    assert "1 of 3 images are copies" in copies
+
+
+def test_what_is_asked_for_but_not_taught_and_what_is_given_away_are_found(digits):
+    first, second, third = digits.images[:3]
+    train = side_of([first, second], ["12", "21"])
+    val, test = side_of([third], ["1x"]), side_of([second, third], ["21", "112"])
+    unknown, longer, copies = checkup.look_at_others(train, [val, test])
+    assert "'x' (in '1x')" in unknown
+    assert "'112'" in longer
+    assert "1 have more than 2 characters" in longer
+    assert "Of 3 images of val and test, 1 are copies" in copies
+    assert "'21'" in copies
+    assert checkup.look_at_others(part(digits, 0, 150), [part(digits, 150, 200)]) == []
 
 
 def test_wild_first_weights_are_seen_in_the_first_loss(net, digits):
@@ -102,7 +117,7 @@ def short_run(net, train_side, val_side, steps, learning_rate, batch=None):
         right = (logits.argmax(2) == val_side.targets).all(1).float().mean().item()
         history.append(
             {"epoch": epoch, "progress": 1, "train_loss": sum(losses) / len(losses),
-             "val_loss": val_loss, "val_images": right}
+             "val_loss": val_loss, "val_images": right, "val_characters": right}  # 1 digit
         )  # fmt: skip
     return checkup.after_training(
         history, model.compute_logits(net, train_side.images), train_side, learning_rate
@@ -136,11 +151,30 @@ def test_a_learning_rate_too_high_is_named(net, digits):
     assert "LEARNING_RATE=5" in finding
 
 
+def test_a_learning_rate_too_high_is_named_though_something_was_learnt(net, digits):
+    (finding,) = short_run(net, part(digits, 0, 160), part(digits, 160, 200), 60, 0.05)
+    assert "LEARNING_RATE=0.05 is probably too high" in finding
+
+
+def test_a_training_too_short_is_told_to_go_on(net, digits):
+    (finding,) = short_run(net, part(digits, 0, 160), part(digits, 160, 200), 20, 0.002)
+    assert "Train longer" in finding
+
+
+def test_images_that_cannot_be_read_mean_under_fitting(net, digits):
+    images = digits.images.clone()
+    images[::3] = 200  # a third of them is blank
+    unreadable = digits._replace(images=images)
+    (finding,) = short_run(net, part(unreadable, 0, 160), part(unreadable, 160, 200), 200, 0.003)
+    assert "Under-fitting" in finding
+    assert "can you read them" in finding
+
+
 @pytest.mark.parametrize(("falling", "words"), [(True, "Train longer"), (False, "Under-fitting")])
 def test_half_read_training_images_mean_train_longer_while_the_loss_falls(digits, falling, words):
     history = [
         {"epoch": epoch, "progress": epoch / 19, "train_loss": 1.0,
-         "val_loss": 1 / epoch if falling else 1.0, "val_images": 0.5}
+         "val_loss": 1 / epoch if falling else 1.0, "val_images": 0.5, "val_characters": 0.5}
         for epoch in range(1, 20)
     ]  # fmt: skip
     logits = F.one_hot(digits.targets, 11).float() * 9
@@ -156,6 +190,8 @@ def test_a_training_that_is_far_too_short_is_not_called_over_fitting(digits):
         {"epoch": 1, "train_loss": 2.1, "val_loss": 2.0, "val_images": 0.2, "progress": 0.5},
         {"epoch": 2, "train_loss": 0.8, "val_loss": 0.9, "val_images": 0.3, "progress": 1},
     ]
+    for row in history:
+        row["val_characters"] = row["val_images"]
     logits = F.one_hot(digits.targets, 11).float() * 9
     logits[::2] = 0  # half of the training images are read wrong
     (finding,) = checkup.after_training(history, logits, digits, 0.003)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from practice import (
     split_practice,
 )
 
+import augment
 import dataset
 import imaging
 import model
@@ -65,7 +67,7 @@ def test_digits_are_learnt_and_every_result_is_written(trained, split):
     assert metrics["train_images"] == len(list((split / "train").iterdir()))
     assert metrics["constants"]["EPOCHS"] == 12
     assert metrics["parameters"] > 100_000
-    for name in ("curves", "confusion", "mistakes", "attention"):
+    for name in ("curves", "confusion", "mistakes", "attention", "augmented"):
         with Image.open(trained / f"{name}.png") as picture:
             assert picture.width > 300
     with open(trained / "history.csv", newline="") as file:
@@ -164,8 +166,11 @@ def test_unlabelled_images_join_the_training_but_never_those_of_the_split(split,
     for i, file in enumerate((split / "test").iterdir()):
         (more / f"copy{i}.png").write_bytes(file.read_bytes())
     trained = tmp_path / "trained"
-    done = train(split, trained, "EPOCHS=8", f"UNLABELLED_FOLDER={more}")
+    with mock.patch("augment.augment", wraps=augment.augment) as step:
+        done = train(split, trained, "EPOCHS=8", f"UNLABELLED_FOLDER={more}")
     assert done.returncode == 0, done.stderr
+    labelled = len(train_script.epoch_batches(len(list((split / "train").iterdir())), 64))
+    assert step.call_count > 3 * 8 * labelled  # the second and the third training had more images
     found = re.search(r"(\d+) of 50 images without labels", done.stdout)  # all 50 are distinct
     assert int(found[1]) > 10
     assert "torn.png" in done.stderr
@@ -181,11 +186,27 @@ def test_unlabelled_images_join_the_training_but_never_those_of_the_split(split,
 
 
 def test_flatten_head_learns_digits_too(split, tmp_path):
+    (tmp_path / "attention.png").write_bytes(b"of the training before")
     done = train(split, tmp_path, "EPOCHS=10", "HEAD=flatten")
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["val"]["image_accuracy"] > 0.7
     assert not (tmp_path / "attention.png").exists()
+
+
+def test_the_check_up_is_printed_and_kept(split, tmp_path):
+    """A test label that training does not know, and one epoch, from nothing, of few images."""
+    copy = shutil.copytree(split, tmp_path / "split")
+    file = next((copy / "test").iterdir())
+    file.rename(file.with_name(f"x_{file.stem[-8:]}.png"))
+    done = train(copy, tmp_path / "m", "EPOCHS=1", "TRAIN_IMAGES=100", "START_FROM=None")
+    assert done.returncode == 0, done.stderr
+    before, after = done.stdout.split("Check-up after training:")
+    assert "Check-up before training:\n  ! Labels of val or test have characters" in before
+    assert "'x' (in 'x')" in before
+    assert "\n  ! " in after
+    findings = json.loads((tmp_path / "m" / "metrics.json").read_text())["findings"]
+    assert findings == re.findall(r"^  ! (.*)$", done.stdout, re.MULTILINE)
 
 
 def test_labels_of_varying_length_in_colour_are_trained(tmp_path):
@@ -226,11 +247,6 @@ def one_class(split):
             file.unlink()
 
 
-def relabel(split, label):
-    file = next((split / "test").iterdir())
-    file.rename(file.with_name(f"{label}_{file.stem[-8:]}.png"))
-
-
 def foreign_file(split):
     (split / "train" / "notes.txt").write_text("mine")
 
@@ -244,8 +260,6 @@ mistakes = [
     (shutil.rmtree, [], "split_data.py"),
     (empty_folder, [], "val"),
     (one_class, [], "'7'"),
-    (lambda split: relabel(split, "x"), [], "'x'"),
-    (lambda split: relabel(split, "12"), [], "2 characters"),
     (foreign_file, [], "notes.txt"),
     (damaged_image, [], "damaged"),
     (None, ["EPOCHS=-3"], "EPOCHS is -3"),
@@ -295,4 +309,6 @@ def test_the_audit_lists_wrong_labels_first(split, tmp_path):
     assert len(set(first) & set(wrong)) >= 0.8 * len(wrong)
     suspicion = [float(row["suspicion"]) for row in rows]
     assert suspicion == sorted(suspicion, reverse=True)
-    assert not (tmp_path / "m" / "audit.pt").exists()
+    assert not (tmp_path / "m" / "second.pt").exists()
+    with Image.open(tmp_path / "m" / "suspects.png") as picture:
+        assert picture.width > 300
