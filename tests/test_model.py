@@ -200,8 +200,22 @@ def test_take_over_keeps_what_both_networks_know():
     )
 
 
-def test_take_over_of_an_equal_network_copies_it():
-    old, new = small_net(), small_net()
+def test_take_over_keeps_the_rows_of_flatten_heads_for_shared_characters():
+    old, new = small_net("flatten", "abc", length=3), small_net("flatten", "bcd", length=4)
+    for parameter in old.parameters():
+        torch.nn.init.normal_(parameter)
+    fresh = {name: value.clone() for name, value in new.state_dict().items()}
+    model.take_over(new, old)
+    own, theirs = new.state_dict(), old.state_dict()
+    for head in ("heads.0.weight", "heads.2.bias"):
+        assert torch.equal(own[head][:3], theirs[head][[0, 2, 3]])  # blank, b, c
+        assert torch.equal(own[head][3], fresh[head][3])  # d is new
+    assert torch.equal(own["heads.3.weight"], fresh["heads.3.weight"])  # nobody knew position 4
+
+
+@pytest.mark.parametrize("head", model.HEADS)
+def test_take_over_of_an_equal_network_copies_it(head):
+    old, new = small_net(head), small_net(head)
     for parameter in old.parameters():
         torch.nn.init.normal_(parameter)
     model.take_over(new, old)
@@ -269,6 +283,25 @@ def test_scores_agree_with_counting_by_hand():
     # Positions that the label or the reading has: 2 + 2 + 3; wrong: the extra a, and one b.
     assert scores.characters == pytest.approx(5 / 7)
     assert scores.images == pytest.approx(1 / 3)
+
+
+def test_the_picture_of_mistakes_begins_with_the_surest(tmp_path, monkeypatch):
+    shown = []
+    sheet = plots.mistakes_sheet
+    monkeypatch.setattr(plots, "mistakes_sheet", lambda *a: shown.append(a) or sheet(*a))
+    net = small_net("flatten")
+    read = torch.tensor([[1, 1, 1], [2, 2, 2], [3, 3, 3], [1, 2, 3]])
+    logits = F.one_hot(read, 4) * torch.tensor([3.0, 9.0, 6.0, 4.0])[:, None, None]
+    targets = torch.tensor([[1, 1, 2], [2, 2, 1], [3, 3, 3], [1, 1, 3]])  # the third is right
+    side = dataset.Side(["aab", "bba", "ccc", "aac"], random_images(4, net), targets)
+    row = {"epoch": 1, "train_loss": 1.0, "val_loss": 1.0, "learning_rate": 0.1, "val_images": 0.5}
+    row |= {"train_characters": 0.5, "val_characters": 0.5, "progress": 1}
+    evaluation.draw_pictures(net, side, logits, [row], tmp_path)
+    ((mistakes, total),) = shown
+    assert [(label, text) for _, label, text, _ in mistakes] == [
+        ("bba", "bbb"), ("aac", "abc"), ("aab", "aaa")
+    ]  # fmt: skip
+    assert total == 4
 
 
 def noisy_side(count, strength, seed):
