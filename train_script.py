@@ -126,7 +126,8 @@ def main() -> None:
         for _ in range(2):  # what the second network reads, the third may learn from
             logits = model.average_logits(net, unlabelled)
             val_logits = model.average_logits(net, val_side.images)
-            logits /= max(1, evaluation.fit_temperature(val_logits, val_side))
+            # careful: nobody checks these labels
+            logits /= max(1, evaluation.fit_temperature(val_logits, val_side, math.inf))
             guessed = evaluation.confident_readings(logits, unlabelled, charset)
             print(
                 f"{len(guessed.labels)} of {len(unlabelled)} images without labels are read with "
@@ -148,7 +149,7 @@ def main() -> None:
         "test": evaluation.describe(test_logits, test_side, charset),
         "val": evaluation.describe(val_logits, val_side, charset),
         "temperature": net.temperature.item(),
-        "coverage": evaluation.coverage_table(val_logits, val_side, test_logits, test_side),
+        "coverage": evaluation.coverage_table(val_logits, test_logits, test_side),
         "train_images": len(train_side.labels),
         "epochs": len(history),
         "seconds": round(seconds, 1),

@@ -304,10 +304,10 @@ def test_the_picture_of_mistakes_begins_with_the_surest(tmp_path, monkeypatch):
     assert total == 4
 
 
-def noisy_side(count, strength, seed):
+def noisy_side(count, strength, seed, scale=4):
     """Logits that are right on average, but ``strength`` times as sure as they should be."""
     torch.manual_seed(seed)
-    logits = torch.randn(count, 3, 5) * 4
+    logits = torch.randn(count, 3, 5) * scale
     targets = torch.distributions.Categorical(logits=logits).sample()
     return strength * logits, dataset.Side([""] * count, None, targets)
 
@@ -324,20 +324,40 @@ def test_temperature_finds_how_much_too_sure_the_network_is(strength):
         assert right[some].mean().item() == pytest.approx(sure[some].mean().item(), abs=0.03)
 
 
-def test_coverage_thresholds_come_from_validation_and_are_shown_on_the_test():
-    val, test = noisy_side(3000, 1.0, 1), noisy_side(3000, 1.0, 2)
-    rows = evaluation.coverage_table(*val, *test)
+def test_few_validation_images_change_the_temperature_little():
+    """Twenty read right do not make the network surer, nor does one sure mistake destroy it."""
+    logits = torch.zeros(20, 3, 5)
+    logits[:, :, 1] = 9.0
+    right = dataset.Side([""] * 20, None, torch.ones(20, 3, dtype=torch.int64))
+    assert 0.8 < evaluation.fit_temperature(logits, right) <= 1
+    one_wrong = right._replace(targets=right.targets.clone())
+    one_wrong.targets[0, 0] = 2
+    assert 1 < evaluation.fit_temperature(logits, one_wrong) < 1.4
+    assert evaluation.fit_temperature(logits, one_wrong, torch.inf) > 1.5
+
+
+def test_coverage_thresholds_come_from_validation_and_are_shown_on_the_test(capsys):
+    val, test = noisy_side(3000, 1.0, 1, scale=12), noisy_side(3000, 1.0, 2, scale=12)
+    rows = evaluation.coverage_table(val[0], *test)
     assert [row["wanted_precision"] for row in rows][0] == 0.95
     shares = [row["answered"] for row in rows]
     assert shares == sorted(shares, reverse=True)
     for row in rows:
-        slow = [
-            right
-            for sure, right in zip(*evaluation.surest_first(*val), strict=True)
-            if sure >= row["min_confidence"]
-        ]
-        assert sum(slow) / len(slow) >= row["wanted_precision"]
+        slow = [sure for sure in evaluation.confidences_of(val[0]) if sure >= row["min_confidence"]]
+        assert sum(slow) / len(slow) == pytest.approx(row["wanted_precision"], abs=0.002)
         assert row["precision"] == pytest.approx(row["wanted_precision"], abs=0.02)
+        assert row["val_images"] == 3000
+    figures = {"test": evaluation.describe(*test, "abcd"), "coverage": rows}
+    evaluation.print_figures(figures)
+    assert f"MIN_CONFIDENCE={rows[2]['min_confidence']}, found on 3000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("exact", "short"),
+    [(0.0, 0.0), (0.876, 0.87), (0.99317, 0.9931), (0.9999577, 0.999957), (1.0, 0.999999)],
+)  # fmt: skip
+def test_a_least_confidence_is_rounded_down_so_that_it_can_be_typed(exact, short):
+    assert evaluation.round_down(exact) == short
 
 
 def test_only_confident_readings_become_labels():
