@@ -4,8 +4,9 @@
     python train_script.py EPOCHS=30 HEAD=flatten MODEL_FOLDER=data/flatten
 
 Reads data/split/, writes data/model/: captcha.pt (the model, best on validation), metrics.json,
-history.csv, runs.csv, curves.png, confusion.png, mistakes.png, attention.png; last.pt lets an
-interrupted run go on: RESUME=True.
+history.csv, runs.csv, and as pictures curves, confusion, mistakes, attention and augmented.
+previous.pt is the model before, last.pt lets an interrupted run go on: RESUME=True. With
+AUDIT_FOLDS also suspects.csv and suspects.png.
 Next: python predict.py
 """
 
@@ -37,7 +38,7 @@ MODEL_FOLDER = utils.DATA / "model"  # the model, its figures and its pictures
 EPOCHS: int | None = None  # rounds through the training images; None: enough for their number
 BATCH_SIZE = 64  # images a step
 # the highest; it rises to it in the first steps, then falls to zero. None: 0.003, and 0.001 where
-# few labels change a trained model
+# no more than 500 images change a trained model
 LEARNING_RATE: float | None = None
 HEAD = "attention"  # or "flatten": how a position finds its character, see model.py
 # "practice" begins with the model that ships, a captcha.pt with that one, None with nothing learnt
@@ -47,7 +48,7 @@ RESUME = False  # True: go on where an interrupted run stopped
 # its best at the end, when the learning rate has fallen
 PATIENCE: int | None = None
 TRAIN_IMAGES: int | None = None  # train on this many only, to see what labels are worth
-UNLABELLED_FOLDER: Path | None = None  # images without labels that help; takes thrice the time
+UNLABELLED_FOLDER: Path | None = None  # images without labels that help; takes 3 to 5 times as long
 SEED = 0  # another number: other first weights, other order, other augmentation
 AUDIT_FOLDS = 0  # 4: afterwards, list the labels that look wrong; costs 4 more trainings
 SHOW_PLOTS = True  # False: never open a window

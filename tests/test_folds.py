@@ -55,3 +55,15 @@ def test_each_image_is_tested_in_one_fold_or_in_development_and_never_trained_on
 def test_few_labels_leave_few_for_validation(split):
     assert len(split(0, count=50)["val"]) == 10
     assert len(split(0, count=100)["val"]) == 20
+
+
+def test_confident_answers_are_counted_over_all_folds():
+    row = {"wanted_precision": 0.995, "answered": 0.5, "precision": 1.0}
+    runs = [
+        {"test": {"images": 40}, "coverage": [{**row, "wanted_precision": 0.9}, row]},
+        {"test": {"images": 10}, "coverage": [{**row, "answered": 1.0, "precision": 0.5}]},
+        {"test": {"images": 10}, "coverage": [{**row, "answered": 0.0, "precision": None}]},
+    ]
+    answered, right = folds.confident_answers(runs, 0.995)
+    assert answered == pytest.approx((20 + 10) / 60)
+    assert right == pytest.approx(25 / 30)
