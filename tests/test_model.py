@@ -304,6 +304,22 @@ def test_the_picture_of_mistakes_begins_with_the_surest(tmp_path, monkeypatch):
     assert total == 4
 
 
+def test_the_picture_of_attention_lays_each_position_where_it_looked():
+    maps = np.zeros((2, 3, 5, 30), np.float32)
+    for position, column in enumerate((3, 14, 25)):
+        maps[1, position, 2, column] = 1
+    images = np.full((2, 1, 40, 120), 200, np.uint8)
+    figure = plots.attention_sheet(images, maps, ["", "abc"], np.ones((2, 3)))
+    places = np.array(figure.axes).reshape(2, 4)[1, 1:]  # the second image's, behind itself
+    for place, column in zip(places, (3, 14, 25), strict=True):
+        grey, light = place.images
+        assert list(light.get_extent()) == list(grey.get_extent())
+        y, x = np.unravel_index(light.get_alpha().argmax(), (40, 120))
+        assert abs(x - 4 * (column + 0.5)) <= 4
+        assert abs(y - 8 * 2.5) <= 8
+    plots.plt.close(figure)
+
+
 def noisy_side(count, strength, seed, scale=4):
     """Logits that are right on average, but ``strength`` times as sure as they should be."""
     torch.manual_seed(seed)
