@@ -174,8 +174,11 @@ def print_figures(figures: dict) -> None:
             for pair in test["confusions"][:6]
         ]
         print(f"Most often mistaken: {', '.join(worst)}")
-    for row in figures["coverage"]:
-        if row["wanted_precision"] == 0.995 and row["precision"] is not None:
+    some = [row for row in figures["coverage"] if row["precision"] is not None]
+    if 0.995 not in [row["wanted_precision"] for row in some]:
+        print("No answer is so sure that 99.5 % of its like would be right")
+    for row in some:
+        if row["wanted_precision"] == 0.995:
             print(
                 f"Only confident answers (MIN_CONFIDENCE={row['min_confidence']}, found on "
                 f"{row['val_images']} validation images): {100 * row['answered']:.1f} % answered, "

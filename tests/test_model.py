@@ -366,6 +366,9 @@ def test_coverage_thresholds_come_from_validation_and_are_shown_on_the_test(caps
     figures = {"test": evaluation.describe(*test, "abcd"), "coverage": rows}
     evaluation.print_figures(figures)
     assert f"MIN_CONFIDENCE={rows[2]['min_confidence']}, found on 3000" in capsys.readouterr().out
+    unsure = evaluation.coverage_table(val[0] / 100, test[0] / 100, test[1])
+    evaluation.print_figures({**figures, "coverage": unsure})
+    assert "No answer is so sure" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
