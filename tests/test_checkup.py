@@ -124,6 +124,22 @@ def short_run(net, train_side, val_side, steps, learning_rate, batch=None):
     )
 
 
+def test_blanks_behind_short_labels_are_no_achievement(net, digits):
+    """One label of many characters, a typing mistake, gives all others that many blanks."""
+    blanks = torch.zeros(200, 39, dtype=torch.int64)
+    side = digits._replace(
+        images=torch.full_like(digits.images, 200), targets=torch.cat([digits.targets, blanks], 1)
+    )
+    net = model.CaptchaNet("0123456789", 40, (32, 32), 1)
+    (finding,) = checkup.try_to_memorise(net, side, 0.003)
+    assert "by heart" in finding
+    assert checkup.loss_of_guessing(digits) == pytest.approx(math.log(10), abs=0.05)
+    assert checkup.loss_of_guessing(side) == pytest.approx(math.log(10) / 40, abs=0.05)
+    history = [{"train_loss": 0.0573, "val_images": 0.1, "progress": 1, "epoch": 1}]
+    (finding,) = checkup.after_training(history, torch.zeros(200, 40, 11), side, 0.003)
+    assert "learnt nothing" in finding
+
+
 def part(side, start, stop):
     return dataset.Side(side.labels[start:stop], side.images[start:stop], side.targets[start:stop])
 
