@@ -13,9 +13,10 @@ from torch.optim.lr_scheduler import LambdaLR
 import model
 import storage
 import utils
+from dataset import Side
 from model import CaptchaNet
 
-last_format = "captcha-recognizer run 2"  # stands in last.pt
+last_format = "captcha-recognizer run 3"  # stands in last.pt
 run_columns = ["time", "train_images", "epochs", "seconds", "parameters"]  # of runs.csv
 run_columns += ["val_image_accuracy", "val_character_accuracy", "val_loss", "constants"]
 
@@ -45,8 +46,12 @@ def save_run(
     schedule: LambdaLR,
     history: list[dict[str, float]],
     best: dict[str, Tensor],
+    images: str,
 ) -> None:
-    """Write all that a run needs to go on, the random generator included."""
+    """Write all that a run needs to go on, the random generator included.
+
+    ``images`` names the images and labels that it trains on, see digest_of.
+    """
     state = {
         "format": last_format,
         "architecture": net.architecture(),
@@ -55,13 +60,20 @@ def save_run(
         "optimizer": optimizer.state_dict(),
         "schedule": {"last_epoch": schedule.last_epoch},
         "history": history,
+        "images": images,
         "random": torch.get_rng_state(),
     }
     model.save_tensors(state, path)
 
 
+def digest_of(side: Side) -> str:
+    """Return a short name of a side's images and labels, the same for the same ones only."""
+    digests = [utils.content_hash(image.tobytes()) for image in side.images.numpy()]
+    return utils.content_hash(repr((side.labels, digests)).encode())
+
+
 def load_run(
-    path: Path, net: CaptchaNet, optimizer: torch.optim.Optimizer, schedule: LambdaLR
+    path: Path, net: CaptchaNet, optimizer: torch.optim.Optimizer, schedule: LambdaLR, images: str
 ) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
     """Put a run back where save_run left it; return its history and its best weights."""
     state = model.load_tensors(path)
@@ -71,6 +83,11 @@ def load_run(
         raise ValueError(
             f"{path} belongs to other labels, images or another HEAD; start anew without RESUME, "
             "with START_FROM to keep what was learnt."
+        )
+    if state["images"] != images:
+        raise ValueError(
+            f"{path} belongs to other training images; start anew without RESUME, with START_FROM "
+            "to keep what was learnt."
         )
     net.load_state_dict(state["weights"])
     optimizer.load_state_dict(state["optimizer"])

@@ -48,7 +48,7 @@ RESUME = False  # True: go on where an interrupted run stopped
 # its best at the end, when the learning rate has fallen
 PATIENCE: int | None = None
 TRAIN_IMAGES: int | None = None  # train on this many only, to see what labels are worth
-UNLABELLED_FOLDER: Path | None = None  # images without labels that help; takes 3 to 5 times as long
+UNLABELLED_FOLDER: Path | None = None  # images without labels that help; about 5 times slower
 SEED = 0  # another number: other first weights, other order, other augmentation
 AUDIT_FOLDS = 0  # 4: afterwards, list the labels that look wrong; costs 4 more trainings
 SHOW_PLOTS = True  # False: never open a window
@@ -68,7 +68,7 @@ def main() -> None:
     if LEARNING_RATE is not None and not 0 < LEARNING_RATE <= 1:
         raise ValueError(f"LEARNING_RATE is {LEARNING_RATE}; it must lie between 0 and 1.")
     if RESUME and UNLABELLED_FOLDER is not None:
-        raise ValueError("with UNLABELLED_FOLDER there are two trainings; RESUME knows one only.")
+        raise ValueError("with UNLABELLED_FOLDER there are three trainings; RESUME knows one only.")
     plots.use_screen(SHOW_PLOTS)
     torch.manual_seed(SEED)
 
@@ -144,7 +144,7 @@ def main() -> None:
     late_findings = checkup.after_training(history, train_logits, train_side, rate)
     val_logits = model.average_logits(net, val_side.images)
     net.temperature.fill_(evaluation.fit_temperature(val_logits, val_side))
-    test_logits = model.average_logits(net, test_side.images)  # the only look at the test folder
+    test_logits = model.average_logits(net, test_side.images)  # the only reading of the test folder
     val_logits, test_logits = (x / net.temperature.cpu() for x in (val_logits, test_logits))
     figures = {
         "test": evaluation.describe(test_logits, test_side, charset),
@@ -207,8 +207,9 @@ def train(
     schedule = LambdaLR(optimizer, lambda step: one_cycle(step / steps))
     history: list[dict[str, float]] = []
     best = copy_weights(net)
+    images_digest = runs.digest_of(train_side)
     if resume:
-        history, best = runs.load_run(last_file, net, optimizer, schedule)
+        history, best = runs.load_run(last_file, net, optimizer, schedule, images_digest)
         if len(history) >= epochs:
             utils.note(f"All {len(history)} epochs are done already; EPOCHS can be set higher.")
     elif last_file.exists():
@@ -258,7 +259,7 @@ def train(
         best_row = runs.best_of(history)
         if best_row is row:
             best = copy_weights(net)
-        runs.save_run(last_file, net, optimizer, schedule, history, best)
+        runs.save_run(last_file, net, optimizer, schedule, history, best, images_digest)
         print(
             f"{epoch:5d}  {row['train_loss']:10.4f}  {100 * row['train_characters']:7.2f} "
             f"{row['val_loss']:10.4f}  {100 * row['val_characters']:7.2f}  "

@@ -133,6 +133,14 @@ def test_a_killed_run_resumes_as_if_it_had_never_been_killed(split, tmp_path):
     assert all(torch.equal(value, weights[0][n]) for n, value in again.state_dict().items())
 
 
+def test_resuming_with_other_images_of_the_same_kind_is_refused(split, tmp_path):
+    train(split, tmp_path, "EPOCHS=1", "TRAIN_IMAGES=80")
+    before = snapshot(tmp_path)
+    done = train(split, tmp_path, "EPOCHS=2", "TRAIN_IMAGES=90", "RESUME=True")
+    assert_one_sentence(done, "last.pt", "other training images")
+    assert snapshot(tmp_path) == before
+
+
 def test_the_model_before_is_kept_and_runs_are_listed(split, tmp_path):
     for rate in (0.002, 0.001):
         done = train(split, tmp_path, "EPOCHS=1", "TRAIN_IMAGES=64", f"LEARNING_RATE={rate}")
@@ -169,8 +177,10 @@ def test_unlabelled_images_join_the_training_but_never_those_of_the_split(split,
     with mock.patch("augment.augment", wraps=augment.augment) as step:
         done = train(split, trained, "EPOCHS=8", f"UNLABELLED_FOLDER={more}")
     assert done.returncode == 0, done.stderr
-    labelled = len(train_script.epoch_batches(len(list((split / "train").iterdir())), 64))
-    assert step.call_count > 3 * 8 * labelled  # the second and the third training had more images
+    count = len(list((split / "train").iterdir()))
+    joined = map(int, re.findall(r"(\d+) of 50 images without labels", done.stdout))
+    counts = [count, *(count + more for more in joined)]  # of the three trainings
+    assert step.call_count == sum(8 * len(train_script.epoch_batches(n, 64)) for n in counts)
     found = re.search(r"(\d+) of 50 images without labels", done.stdout)  # all 50 are distinct
     assert int(found[1]) > 10
     assert "torn.png" in done.stderr
