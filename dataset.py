@@ -37,8 +37,9 @@ def join(sides: Sequence[Side]) -> Side:
 def learn_labels(files: dict[str, list[tuple[Path, str]]]) -> tuple[str, int]:
     """Return the charset and the greatest length of all labels.
 
-    What val and test have and the training labels lack, the check-up finds. Raises ValueError if a
-    folder is empty, or if there is nothing to tell apart.
+    What val and test have and the training labels lack is never read right, unless the network has
+    it from another training; the check-up says so. Raises ValueError if a folder is empty, or if
+    there is nothing to tell apart.
     """
     for side, found in files.items():
         if not found:

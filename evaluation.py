@@ -104,22 +104,16 @@ def coverage_table(
     for wanted in (0.95, 0.99, 0.995, 0.999):
         enough = (expected >= wanted).nonzero()  # how many answers may be given
         if len(enough):
-            threshold = round_down(val_sure[enough[-1]].item())
+            # rounded down to what predict.py shows, so that it can be typed
+            threshold = min(0.9999, math.floor(1e4 * val_sure[enough[-1]].item()) / 1e4)
             answered = test_sure >= threshold
             rows.append({
                 "wanted_precision": wanted,
                 "min_confidence": threshold,
                 "answered": answered.float().mean().item(),
                 "precision": test_right[answered].float().mean().item() if answered.any() else None,
-                "val_images": len(val_sure),
             })  # fmt: skip
     return rows
-
-
-def round_down(confidence: float) -> float:
-    """Return a confidence with two digits of what it lacks to 1, six places at most: 0.9931."""
-    places = min(6, 1 - math.floor(math.log10(max(1 - confidence, 1e-6))))
-    return math.floor(min(confidence, 1 - 1e-6) * 10**places) / 10**places
 
 
 def describe(logits: Tensor, side: Side, charset: str) -> dict[str, object]:
@@ -174,16 +168,17 @@ def print_figures(figures: dict) -> None:
             for pair in test["confusions"][:6]
         ]
         print(f"Most often mistaken: {', '.join(worst)}")
-    some = [row for row in figures["coverage"] if row["precision"] is not None]
-    if 0.995 not in [row["wanted_precision"] for row in some]:
-        print("No answer is so sure that 99.5 % of its like would be right")
-    for row in some:
-        if row["wanted_precision"] == 0.995:
-            print(
-                f"Only confident answers (MIN_CONFIDENCE={row['min_confidence']}, found on "
-                f"{row['val_images']} validation images): {100 * row['answered']:.1f} % answered, "
-                f"{100 * row['precision']:.1f} % of them right"
-            )
+    val_images = figures["val"]["images"]
+    row = next((row for row in figures["coverage"] if row["wanted_precision"] == 0.995), None)
+    if row is None:
+        print(f"None of {val_images} validation images is read surely enough for 99.5 % precision")
+    else:
+        share = row["precision"]
+        right = "" if share is None else f", {100 * share:.1f} % of them right"
+        print(
+            f"Only confident answers (MIN_CONFIDENCE={row['min_confidence']}, found on "
+            f"{val_images} validation images): {100 * row['answered']:.1f} % answered{right}"
+        )
 
 
 def draw_pictures(

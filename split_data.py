@@ -8,8 +8,8 @@ Reads the images and labels.csv, or any folder whose file names are the labels:
     python split_data.py IMAGE_FOLDER=/my/captchas LABELS_FILE=None "LABEL_PATTERN=^captcha_(.+)$"
 
 and writes data/split/{train,val,test}/<label>_<hash>.<ext>; a label too long for a name stands in a
-text file beside its image. The network learns from train; val picks the best epoch; test is looked
-at once, at the end, so that its figure is honest.
+text file beside its image. The network learns from train; val picks the best epoch; test is read
+once, at the end, so that its figure is honest.
 Next: python train_script.py
 """
 

@@ -41,6 +41,8 @@ def main() -> None:
     """Measure as the constants say."""
     utils.settings(globals(), sys.argv[1:])
     utils.at_least("FOLDS", FOLDS, 2)
+    if UNLABELLED and TRAIN_IMAGES is None:
+        raise ValueError("UNLABELLED takes the labels from all images but TRAIN_IMAGES; set that.")
     images = read_images(IMAGE_FOLDER, LABELS_FILE, LABEL_PATTERN)
     runs = []
     for fold in range(FOLDS):
@@ -166,7 +168,8 @@ def call(script: str, *arguments: str) -> None:
     command = [sys.executable, str(project / script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise ValueError(done.stderr.strip().splitlines()[-1])
+        words = done.stderr.strip().splitlines() or [f"{script} ended with {done.returncode}."]
+        raise ValueError(words[-1])
 
 
 if __name__ == "__main__":

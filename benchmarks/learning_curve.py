@@ -36,6 +36,7 @@ WORK_FOLDER = utils.DATA / "learning_curve"  # for splits, models and the result
 def main() -> None:
     """Measure and draw as the constants say."""
     utils.settings(globals(), sys.argv[1:])
+    utils.at_least("FOLDS", FOLDS, 1)
     plots.use_screen(False)
     images = read_images(IMAGE_FOLDER, LABELS_FILE, LABEL_PATTERN)
     shares: dict[int, list[float]] = {}  # test images read right, one for each fold
@@ -114,7 +115,6 @@ def write(shares: dict[int, list[float]]) -> None:
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     plots.save(figure, WORK_FOLDER / "learning_curve.png")
-    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -362,21 +362,21 @@ def test_coverage_thresholds_come_from_validation_and_are_shown_on_the_test(caps
         slow = [sure for sure in evaluation.confidences_of(val[0]) if sure >= row["min_confidence"]]
         assert sum(slow) / len(slow) == pytest.approx(row["wanted_precision"], abs=0.002)
         assert row["precision"] == pytest.approx(row["wanted_precision"], abs=0.02)
-        assert row["val_images"] == 3000
-    figures = {"test": evaluation.describe(*test, "abcd"), "coverage": rows}
+        assert row["min_confidence"] == round(row["min_confidence"], 4)  # predict.py shows four
+    described = evaluation.describe(*test, "abcd")
+    figures = {"test": described, "val": described, "coverage": rows}
     evaluation.print_figures(figures)
     assert f"MIN_CONFIDENCE={rows[2]['min_confidence']}, found on 3000" in capsys.readouterr().out
     unsure = evaluation.coverage_table(val[0] / 100, test[0] / 100, test[1])
     evaluation.print_figures({**figures, "coverage": unsure})
-    assert "No answer is so sure" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("exact", "short"),
-    [(0.0, 0.0), (0.876, 0.87), (0.99317, 0.9931), (0.9999577, 0.999957), (1.0, 0.999999)],
-)  # fmt: skip
-def test_a_least_confidence_is_rounded_down_so_that_it_can_be_typed(exact, short):
-    assert evaluation.round_down(exact) == short
+    assert "None of 3000 validation images" in capsys.readouterr().out
+    unanswered = evaluation.coverage_table(val[0], test[0] / 100, test[1])
+    evaluation.print_figures({**figures, "coverage": unanswered})
+    assert capsys.readouterr().out.endswith(" 0.0 % answered\n")
+    certain = torch.tensor([[[0.0, 99.0]]])  # with a confidence of 1
+    rows = evaluation.coverage_table(certain, certain, dataset.Side(["a"], None, torch.ones(1, 1)))
+    assert [row["answered"] for row in rows] == [1, 1, 1, 1]
+    assert max(row["min_confidence"] for row in rows) < 1
 
 
 def test_only_confident_readings_become_labels():
