@@ -5,7 +5,7 @@
     python getData.py "SOURCE=https://example.org/login -> img.captcha"
     python getData.py "SOURCE=['practice:simple', 'practice:noise/page', '/my/captchas']"
 
-Without a change it fetches from practice_site.py, which it starts itself. Run it again for more:
+Without a change it fetches from site.py, which it starts itself. Run it again for more:
 what the folder has already does not count. Fetch only from sites that you may test.
 
 Next: label_helper.py
@@ -22,12 +22,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-import practice_forms
-import practice_site
-import sources
 import utils
-from download import Download
-from manners import GiveUp, Manners, NoImage, PoliteSession, Stopped
+from crawling import sources
+from crawling.folder import Download
+from crawling.polite import GiveUp, Manners, NoImage, PoliteSession, Stopped
+from practice import forms
+from practice import site as practice_site
 
 # ---- edit these -----------------------------------------------------------------------------
 # Where the captchas come from, one source or a list of several. "practice:digit", simple, ripple,
@@ -214,14 +214,14 @@ def make_errand(source: str, count: int, site: str, numbers: dict[str, set[int]]
     show the same form take turns. Raises ValueError if the source makes no sense.
     """
     form, _, shape = source.removeprefix("practice:").partition("/")
-    if source.startswith("practice:") and form in practice_forms.forms and shape in shapes:
+    if source.startswith("practice:") and form in forms.forms and shape in shapes:
         suffix, where = shapes[shape]
         free = itertools.filterfalse(numbers[form].__contains__, itertools.count())
         ways = (f"{site}/{form}.{suffix}?n={n}" for n in free if not numbers[form].add(n))
         return Errand(source, ways, where, count)
     place = None if source.startswith("practice:") else sources.parse(source)
     if place is None:
-        practice = ", ".join(f"practice:{form}" for form in practice_forms.forms)
+        practice = ", ".join(f"practice:{form}" for form in forms.forms)
         raise ValueError(
             f"SOURCE is {source!r}; it must be one of {practice} (also with /page or /json), an "
             "address that begins with http:// or https://, or a folder that exists."

@@ -20,12 +20,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import gui
-import proposals
 import utils
-from exchange import confirmed_labels, find_labels, read_answers, write_rec_gt
-from labelling import Labelling
-from proposals import Offer, Proposals
+from labelling import gui, proposals
+from labelling.exchange import confirmed_labels, find_labels, read_answers, write_rec_gt
+from labelling.labels import Labelling
+from labelling.proposals import Offer, Proposals
 
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGE_FOLDER: Path | None = utils.DATA / "download"  # the images; None asks with a window

@@ -30,9 +30,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 
-import imaging
-import storage
 import utils
+from files import tables
+from files.images import MAX_PIXELS, fit_image
 from utils import Reading
 
 HEADS = ("attention", "flatten")
@@ -81,11 +81,11 @@ class CaptchaNet(nn.Module):
             raise ValueError(f"HEAD is {head!r}; it must be one of {', '.join(HEADS)}.")
         if not 0 < length <= MAX_LENGTH:
             raise ValueError(f"a label has {length} characters; there can be 1 to {MAX_LENGTH}.")
-        if not 64 <= size[0] * size[1] <= imaging.MAX_PIXELS:
+        if not 64 <= size[0] * size[1] <= MAX_PIXELS:
             raise ValueError(f"{size[1]} x {size[0]} pixels are too few or too many to be read.")
         self.charset, self.length, self.size = charset, length, tuple(size)
         self.channels, self.head = channels, head
-        self.box = box and tuple(box)  # the part of an image that it sees, see imaging.fit_image
+        self.box = box and tuple(box)  # the part of an image that it sees, see fit_image
         # Normalisation is part of the network, so whoever loads it cannot forget or change it.
         self.register_buffer("mean", torch.full((channels, 1, 1), 127.5))
         self.register_buffer("std", torch.full((channels, 1, 1), 127.5))
@@ -233,7 +233,7 @@ def read_images(net: CaptchaNet, images: Tensor) -> list[Reading]:
 
 def prepare(net: CaptchaNet, image: np.ndarray) -> Tensor:
     """Return an RGB image (H, W, 3) as the network takes it, (channels, height, width) uint8."""
-    return torch.from_numpy(imaging.fit_image(image, net.size, net.channels, net.box))
+    return torch.from_numpy(fit_image(image, net.size, net.channels, net.box))
 
 
 def save_checkpoint(net: CaptchaNet, path: Path, about: dict[str, Any]) -> None:
@@ -254,7 +254,7 @@ def save_tensors(state: dict[str, Any], path: Path) -> None:
     """Write a dictionary of tensors and plain values; the old file stays until it is whole."""
     data = io.BytesIO()  # writing to a full disk itself, torch raises no OSError
     torch.save(state, data)
-    with storage.replacing(path) as temporary:
+    with tables.replacing(path) as temporary:
         temporary.write_bytes(data.getbuffer())
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import imaging
 import model
-import plots
-import storage
 import utils
+from files import tables
+from files.images import read_image
 from model import CaptchaNet, Reading
+from training import plots
 
 # ---- edit these ----------------------------------------------------------------------------------
 MODEL_FILE = utils.DATA / "model" / "captcha.pt"  # made by train_script.py
@@ -93,7 +93,7 @@ def read_files(
         images: dict[Path, np.ndarray] = {}
         for file in batch:
             try:
-                images[file] = imaging.read_image(file)
+                images[file] = read_image(file)
             except (ValueError, OSError) as error:
                 utils.note(f"not read: {error}")
         readings: dict[Path, Reading] = {}
@@ -107,7 +107,7 @@ def read_files(
 def write_table(rows: Sequence[tuple[Path, Reading, bool]], path: Path) -> None:
     """Write a row an image: file, answer, confidence, text, and each character's confidence."""
     with (
-        storage.replacing(path) as temporary,
+        tables.replacing(path) as temporary,
         open(temporary, "w", encoding="utf-8-sig", errors="surrogateescape", newline="") as table,
     ):
         writer = csv.writer(table)

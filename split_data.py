@@ -19,8 +19,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import imaging
 import utils
+from files.images import image_extension, read_image
 
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGE_FOLDER = utils.DATA / "download"  # the images; they stay as they are
@@ -139,7 +139,7 @@ def read_labelled(labels: dict[Path, str]) -> dict[str, tuple[Path, str, str]]:
     unreadable, twice, disputed = [], 0, set()
     for file, label in utils.progress(labels.items(), "reading"):
         try:
-            imaging.read_image(file)
+            read_image(file)
         except ValueError as error:
             unreadable.append(str(error))
             continue
@@ -153,7 +153,7 @@ def read_labelled(labels: dict[Path, str]) -> dict[str, tuple[Path, str, str]]:
                 )
                 disputed.add(digest)
             continue
-        images[digest] = (file, label, imaging.image_extension(data, str(file)))
+        images[digest] = (file, label, image_extension(data, str(file)))
     for message in unreadable:
         utils.note(f"left out: {message}")
     if twice:

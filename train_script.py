@@ -20,17 +20,12 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torch.optim.lr_scheduler import LambdaLR
 
-import audit
-import checkup
-import dataset
-import evaluation
 import model
-import plots
-import runs
 import utils
-from augment import augment
-from dataset import Side
 from model import CaptchaNet
+from training import audit, checkup, dataset, metrics, plots, runs
+from training.augment import augment
+from training.dataset import Side
 
 # ---- edit these ----------------------------------------------------------------------------------
 SPLIT_FOLDER = utils.DATA / "split"  # train/, val/ and test/, made by split_data.py
@@ -90,7 +85,7 @@ def main() -> None:
         net = CaptchaNet(charset, length, size, channels, HEAD, box)
         net.set_normalisation(side.images)
         if START_FROM is not None:
-            shipped = utils.DATA / "practice.pt"  # trained by benchmarks/practice_model.py
+            shipped = utils.PRACTICE_MODEL  # trained by benchmarks/practice_model.py
             start = shipped if str(START_FROM) == "practice" else START_FROM
             model.take_over(net, model.load_checkpoint(Path(start))[0])
         return net.to(model.best_device(), memory_format=torch.channels_last)
@@ -128,8 +123,8 @@ def main() -> None:
             logits = model.average_logits(net, unlabelled)
             val_logits = model.average_logits(net, val_side.images)
             # careful: nobody checks these labels
-            logits /= max(1, evaluation.fit_temperature(val_logits, val_side, math.inf))
-            guessed = evaluation.confident_readings(logits, unlabelled, charset)
+            logits /= max(1, metrics.fit_temperature(val_logits, val_side, math.inf))
+            guessed = metrics.confident_readings(logits, unlabelled, charset)
             print(
                 f"{len(guessed.labels)} of {len(unlabelled)} images without labels are read with "
                 "confidence; they join the training, which begins anew:"
@@ -143,14 +138,14 @@ def main() -> None:
     train_logits = model.compute_logits(net, train_side.images[:1000])
     late_findings = checkup.after_training(history, train_logits, train_side, rate)
     val_logits = model.average_logits(net, val_side.images)
-    net.temperature.fill_(evaluation.fit_temperature(val_logits, val_side))
+    net.temperature.fill_(metrics.fit_temperature(val_logits, val_side))
     test_logits = model.average_logits(net, test_side.images)  # the only reading of the test folder
     val_logits, test_logits = (x / net.temperature.cpu() for x in (val_logits, test_logits))
     figures = {
-        "test": evaluation.describe(test_logits, test_side, charset),
-        "val": evaluation.describe(val_logits, val_side, charset),
+        "test": metrics.describe(test_logits, test_side, charset),
+        "val": metrics.describe(val_logits, val_side, charset),
         "temperature": net.temperature.item(),
-        "coverage": evaluation.coverage_table(val_logits, test_logits, test_side),
+        "coverage": metrics.coverage_table(val_logits, test_logits, test_side),
         "train_images": len(train_side.labels),
         "epochs": len(history),
         "seconds": round(seconds, 1),
@@ -160,10 +155,10 @@ def main() -> None:
         "constants": utils.plain_constants(globals()),
     }
     runs.keep_model(net, MODEL_FOLDER, figures, history)
-    evaluation.draw_pictures(net, test_side, test_logits, history, MODEL_FOLDER)
-    evaluation.draw_augmented(train_side, MODEL_FOLDER)
+    metrics.draw_pictures(net, test_side, test_logits, history, MODEL_FOLDER)
+    metrics.draw_augmented(train_side, MODEL_FOLDER)
     runs.list_run(MODEL_FOLDER, figures)
-    evaluation.print_figures(figures)
+    metrics.print_figures(figures)
     checkup.tell("after training", late_findings)
     if AUDIT_FOLDS:
         everything = dataset.join([train_side, val_side, test_side])
@@ -243,7 +238,7 @@ def train(
                 "is too high; try a tenth of it."
             )
 
-        scores = evaluation.score(model.compute_logits(net, val_side.images), val_side)
+        scores = metrics.score(model.compute_logits(net, val_side.images), val_side)
         row = {
             "epoch": epoch,
             "progress": epoch / epochs,

@@ -19,9 +19,10 @@ from urllib.parse import quote, unquote
 import numpy as np
 from tqdm import tqdm
 
-import storage
+from files import tables
 
 DATA = Path(__file__).resolve().parent / "data"  # everything that the scripts produce
+PRACTICE_MODEL = DATA.parent / "practice" / "practice.pt"  # made by practice/recipe.py
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp")
 LITTER = ("thumbs.db", "desktop.ini")  # what file managers leave in folders, beside dot files
@@ -185,7 +186,7 @@ def only_source(files: list[Path], source: str | None) -> list[Path]:
     if source is None or not files:
         return files
     index = files[0].parent / "index.csv"
-    rows = storage.read_table(index, INDEX_COLUMNS) if index.is_file() else []
+    rows = tables.read_table(index, INDEX_COLUMNS) if index.is_file() else []
     names = {row["image"] for row in rows if row["source"] == source}
     found = [file for file in files if file.name in names]
     if not found:
@@ -346,7 +347,7 @@ def read_labels(path: Path) -> dict[str, dict[str, str]]:
     """
     if not path.is_file():
         raise ValueError(f"there is no labels file {path}; run label_helper.py first.")
-    return {row["image"]: row for row in storage.read_table(path, LABEL_COLUMNS)}
+    return {row["image"]: row for row in tables.read_table(path, LABEL_COLUMNS)}
 
 
 def now() -> str:

@@ -12,7 +12,7 @@ The person is simulated with the true labels. The keys that are counted:
   up less than half is skipped with Esc: one key. Then for each image Enter where the proposal is
   right; the whole label and Enter where it is wrong or missing.
 
-Moving the mark to an outlier is not counted: it is one click. The settings of clusters.py and
+Moving the mark to an outlier is not counted: it is one click. The settings of grouping.py and
 cutting.py were chosen on SEED=1 of the form simple, and on images of the real sets: on PART=choose,
 those whose content's hash is even, but first versions were tried on images of both parts.
 """
@@ -28,11 +28,11 @@ import numpy as np
 project = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(project))
 
-import clusters  # noqa: E402
-import imaging  # noqa: E402
 import model  # noqa: E402
-import practice_forms  # noqa: E402
 import utils  # noqa: E402
+from files.images import read_image  # noqa: E402
+from labelling.clusters import grouping  # noqa: E402
+from practice import forms  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGE_FOLDER: Path | None = None  # images whose file names are their labels; None draws practice
@@ -49,7 +49,7 @@ OUTLIERS = 3  # marked in a cluster at most
 def main() -> None:
     """Measure as the constants say, and print the result."""
     utils.settings(globals(), sys.argv[1:])
-    if WAY not in (*clusters.WAYS, "best"):
+    if WAY not in (*grouping.WAYS, "best"):
         raise ValueError(f"WAY={WAY}: it must be cut, look or best.")
     images, answers = load(IMAGE_FOLDER, LABEL_PATTERN, PART, FORM, COUNT, SEED)
     began = time.monotonic()
@@ -66,7 +66,7 @@ def main() -> None:
     print(f"  as many characters found as there are: {100 * right_count.mean():.1f} % of images")
     for most in (0, OUTLIERS):
         names, outliers, keys, purity = name_all(found, answers, right_count, most)
-        read = clusters.propose(found, names, outliers)
+        read = grouping.propose(found, names, outliers)
         right = [i in read and read[i].text == answer for i, answer in enumerate(answers)]
         typed = sum(len(answer) + 1 for answer in answers)
         keys += sum(1 if r else len(a) + 1 for r, a in zip(right, answers, strict=True))
@@ -85,33 +85,33 @@ def load(
 ) -> tuple[list[np.ndarray], list[str]]:
     """Return images (H, W, 3) and what they say, from a folder or the practice site."""
     if folder is None:
-        drawn = [practice_forms.draw(form, number, seed) for number in range(count)]
+        drawn = [forms.draw(form, number, seed) for number in range(count)]
         return [np.asarray(image) for image, _ in drawn], [answer for _, answer in drawn]
     images, answers = [], []
     for file in utils.image_files(folder):
         odd = int(utils.content_hash(file.read_bytes())[-1], 16) % 2
         match = re.search(pattern, file.stem)
         if match and (part == "all" or odd == (part == "measure")):
-            images.append(imaging.read_image(file))
+            images.append(read_image(file))
             answers.append(match[1])
     return images, answers
 
 
-def find(images: list[np.ndarray], way: str) -> clusters.Found:
+def find(images: list[np.ndarray], way: str) -> grouping.Found:
     """Find the characters in one of the ways, or in that which seems best."""
-    net, _ = model.load_checkpoint(utils.DATA / "practice.pt")
+    net, _ = model.load_checkpoint(utils.PRACTICE_MODEL)
     if way == "best":
-        return clusters.find(images, net)
+        return grouping.find(images, net)
     if way == "cut":
-        return clusters.find(images, None)
-    crops, features = clusters.look_all(images, net)
-    features = clusters.condense(features)
-    how_far = clusters.agreement(features, np.array([crop.image for crop in crops]))
-    return clusters.Found(way, crops, features, clusters.group(features), how_far)
+        return grouping.find(images, None)
+    crops, features = grouping.look_all(images, net)
+    features = grouping.condense(features)
+    how_far = grouping.agreement(features, np.array([crop.image for crop in crops]))
+    return grouping.Found(way, crops, features, grouping.group(features), how_far)
 
 
 def name_all(
-    found: clusters.Found, answers: list[str], right_count: np.ndarray, most: int
+    found: grouping.Found, answers: list[str], right_count: np.ndarray, most: int
 ) -> tuple[dict[int, str], set[int], int, float]:
     """Name each cluster as a person would; return names, outliers, keys, and the purity.
 

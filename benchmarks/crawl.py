@@ -29,8 +29,8 @@ sys.path.insert(0, str(project))
 
 import requests  # noqa: E402
 
-import storage  # noqa: E402
 import utils  # noqa: E402
+from files import tables  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
 FORM = "simple"  # of the practice site
@@ -41,7 +41,7 @@ WORK_FOLDER = utils.DATA / "crawl"  # for the images; emptied first
 # --------------------------------------------------------------------------------------------------
 
 turn_seconds = 2.0
-site_program = "import practice_site; practice_site.PORT = 0; practice_site.main()"
+site_program = "from practice import site; site.PORT = 0; site.main()"
 
 
 def main() -> None:
@@ -136,7 +136,7 @@ def watch(address: str, count: int, parallel: int, folder: Path) -> None:
             f"{memory(crawl.pid)} MiB",
             flush=True,
         )
-    index = storage.read_table(folder / "index.csv", utils.INDEX_COLUMNS)
+    index = tables.read_table(folder / "index.csv", utils.INDEX_COLUMNS)
     files = {file.name for file in utils.image_files(folder)}
     twice = len(index) - len({row["image"] for row in index})
     missing = len(files.symmetric_difference(row["image"] for row in index))

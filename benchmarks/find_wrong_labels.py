@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from folds import call, labels_of  # noqa: E402
 
-import storage  # noqa: E402
 import utils  # noqa: E402
+from files import tables  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGE_FOLDER = utils.DATA / "download"  # the images
@@ -39,10 +39,10 @@ def main() -> None:
     changed = change_some(labels, CHANGED, SEED)
     table_file, split = WORK_FOLDER / "labels.csv", WORK_FOLDER / "split"
     table_file.unlink(missing_ok=True)
-    with storage.open_table(table_file, utils.LABEL_COLUMNS) as table:
+    with tables.open_table(table_file, utils.LABEL_COLUMNS) as table:
         for name, label in labels.items():
             row = [name, changed.get(name, label), "confirmed", "typed", 0, utils.now()]
-            storage.append_row(table, row)
+            tables.append_row(table, row)
     call(
         "split_data.py", f"IMAGE_FOLDER={IMAGE_FOLDER}", f"LABELS_FILE={table_file}",
         f"SPLIT_FOLDER={split}", f"SEED={SEED}",

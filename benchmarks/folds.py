@@ -20,9 +20,9 @@ from pathlib import Path
 project = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(project))
 
-import dataset  # noqa: E402
 import split_data  # noqa: E402
 import utils  # noqa: E402
+from training import dataset  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGE_FOLDER = utils.DATA / "download"  # the images

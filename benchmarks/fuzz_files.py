@@ -32,13 +32,13 @@ sys.path.insert(0, str(project))
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
-import imaging  # noqa: E402
 import model  # noqa: E402
 import split_data  # noqa: E402
-import storage  # noqa: E402
 import utils  # noqa: E402
-from download import Download  # noqa: E402
-from labelling import Labelling  # noqa: E402
+from crawling.folder import Download  # noqa: E402
+from files import images as image_files  # noqa: E402
+from files import tables  # noqa: E402
+from labelling.labels import Labelling  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
 KIND = "images"  # which files: images, models, labels or index
@@ -106,7 +106,7 @@ def read_all(kind: str, first: int, count: int, seed: int, seconds: float, memor
 
 def read_image(file: Path) -> None:
     """Read an image; what comes of it must be one."""
-    image = imaging.read_image(file)
+    image = image_files.read_image(file)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise TypeError(f"an image of the shape {image.shape}")
 
@@ -127,14 +127,14 @@ def read_labels(file: Path) -> None:
         if file.read_bytes() != before:
             raise TypeError("a labels file that is refused was changed") from None
         raise
-    rows = storage.read_table(file, utils.LABEL_COLUMNS)
+    rows = tables.read_table(file, utils.LABEL_COLUMNS)
     labelling.decide("new")
     labelling.close()
-    now = storage.read_table(file, utils.LABEL_COLUMNS)
+    now = tables.read_table(file, utils.LABEL_COLUMNS)
     if (
         now[:-1] != rows
         or now[-1]["label"] != "new"
-        or not file.read_bytes().startswith(before[: max(0, len(before) - storage.MAX_TORN)])
+        or not file.read_bytes().startswith(before[: max(0, len(before) - tables.MAX_TORN)])
     ):
         raise TypeError("a row of the labels file was lost")
     split_data.labels_from_table([Path(image) for image in label_images], file)
@@ -159,7 +159,7 @@ def read_index(file: Path) -> None:
         kept = {file.read_bytes() for file in folder.glob("*.png")}
         if not kept >= set(crawled[:4]):
             raise TypeError("an image was lost")
-    named = {row["image"] for row in storage.read_table(folder / "index.csv", utils.INDEX_COLUMNS)}
+    named = {row["image"] for row in tables.read_table(folder / "index.csv", utils.INDEX_COLUMNS)}
     if kept != set(crawled) or not named >= {file.name for file in folder.glob("*.png")}:
         raise TypeError("an image is missing, or has no row")
 

@@ -18,10 +18,10 @@ from pathlib import Path
 project = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(project))
 
-import imaging  # noqa: E402
-import practice_forms  # noqa: E402
-import storage  # noqa: E402
 import utils  # noqa: E402
+from files import tables  # noqa: E402
+from files.images import read_image  # noqa: E402
+from practice import forms  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
 KILLS = 50  # how many times
@@ -70,7 +70,7 @@ def size(folder: Path) -> int:
 def check(folder: Path, form: str, complete: bool) -> int:
     """Return how many images have a row. Raises ValueError if anything is wrong with them."""
     index = folder / "index.csv"
-    rows = storage.read_table(index, utils.INDEX_COLUMNS) if index.exists() else []
+    rows = tables.read_table(index, utils.INDEX_COLUMNS) if index.exists() else []
     names = {row["image"] for row in rows}
     there = {file.name for file in folder.glob("*.png")}
     if len(names) < len(rows) or there - names:
@@ -80,8 +80,8 @@ def check(folder: Path, form: str, complete: bool) -> int:
         if there != names or numbers != list(range(len(rows))):
             raise ValueError(f"{folder}: an image was lost.")
         for row in rows:
-            image, answer = practice_forms.draw(form, int(row["url"].rpartition("n=")[2]))
-            same = imaging.read_image(folder / row["image"]).tobytes() == image.tobytes()
+            image, answer = forms.draw(form, int(row["url"].rpartition("n=")[2]))
+            same = read_image(folder / row["image"]).tobytes() == image.tobytes()
             if not same or answer != row["answer"]:
                 raise ValueError(f"{folder / row['image']} is not what the site drew.")
     for name in there:

@@ -30,11 +30,11 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import practice_forms  # noqa: E402
 import predict  # noqa: E402
 import split_data  # noqa: E402
 import train_script  # noqa: E402
 import utils  # noqa: E402
+from practice import forms  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
 SCRIPTS = ["split_data.py", "train_script.py", "predict.py"]  # which to kill
@@ -58,7 +58,7 @@ def main() -> None:
     images = WORK_FOLDER / "images"
     images.mkdir(parents=True)
     for number in range(200):
-        image, answer = practice_forms.draw("digit", number)
+        image, answer = forms.draw("digit", number)
         image.save(images / f"{answer}-{number}.png")
     checks = {
         "split_data.py": kill_split,
@@ -206,7 +206,7 @@ def kill_training(images: Path, folder: Path, rng: random.Random) -> tuple[int, 
 
 def kill_prediction(images: Path, folder: Path, rng: random.Random) -> tuple[int, int]:
     """Kill predict.py while it writes one of two tables in place of the other."""
-    model_file = utils.DATA / "practice.pt"
+    model_file = utils.PRACTICE_MODEL
     few = folder / "few"
     few.mkdir(parents=True)
     for file in sorted(images.iterdir())[:10]:

@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from folds import call  # noqa: E402
 
 import utils  # noqa: E402
-from exchange import read_answers  # noqa: E402
-from labelling import Labelling  # noqa: E402
-from proposals import Offer, Proposals, Reader  # noqa: E402
+from labelling.exchange import read_answers  # noqa: E402
+from labelling.labels import Labelling  # noqa: E402
+from labelling.proposals import Offer, Proposals, Reader  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGE_FOLDER = utils.DATA / "download"  # images with an index.csv, or named by their labels
@@ -53,7 +53,7 @@ def main() -> None:
     labels_file.unlink(missing_ok=True)
     person = Person(truth, OVERLOOKED, SLIPS, rng)
 
-    model_file = utils.DATA / "practice.pt" if str(START_FROM) == "practice" else START_FROM
+    model_file = utils.PRACTICE_MODEL if str(START_FROM) == "practice" else START_FROM
     goals = [*(goal for goal in sorted(TRAIN_AT) if goal < COUNT), COUNT]
     print("labels  typed  corrected  accepted  proposals right, %  keys each  seconds of training")
     while goals:

@@ -24,9 +24,9 @@ sys.path.insert(0, str(project))
 import numpy as np  # noqa: E402
 from pyvirtualdisplay import Display  # noqa: E402
 
-import practice_forms  # noqa: E402
-import storage  # noqa: E402
 import utils  # noqa: E402
+from files import tables  # noqa: E402
+from practice import forms  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGES = 10_000  # in the folder that is opened
@@ -34,7 +34,7 @@ OPENINGS = 5  # how often
 LABELS = 300  # typed for the time from Enter to the next image, and for lost keys
 DELAY = 12  # ms between keys
 KILLS = 100  # how often the window is killed while one types
-MODEL_FILE = utils.DATA / "practice.pt"  # proposes in one of the measurements
+MODEL_FILE = utils.PRACTICE_MODEL  # proposes in one of the measurements
 WINDOW_MANAGER = "matchbox-window-manager"  # any that is installed
 WORK_FOLDER = utils.DATA / "label_speed"  # for images and labels
 # --------------------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def make_images(folder: Path, count: int) -> None:
     folder.mkdir(parents=True)
     for number in range(count):
         if number < 300:
-            practice_forms.draw("simple", number)[0].save(folder / f"{number:05}.png")
+            forms.draw("simple", number)[0].save(folder / f"{number:05}.png")
         else:
             shutil.copyfile(folder / f"{number % 300:05}.png", folder / f"{number:05}.png")
 
@@ -165,9 +165,9 @@ def enter_times(
     program = f"""
 import sys, time
 from pathlib import Path
-import gui, label_helper, utils
-from labelling import Labelling
-from proposals import Proposals, Reader
+from labelling import gui, label_helper, utils
+from labelling.labels import Labelling
+from labelling.proposals import Proposals, Reader
 folder, model = Path(sys.argv[1]), Path(sys.argv[3]) if sys.argv[3] != "None" else None
 computer = Proposals({{}})
 labelling = Labelling([file.name for file in utils.image_files(folder)], Path(sys.argv[2]))
@@ -222,7 +222,7 @@ def type_fast(
 
 def kept_labels(labels_file: Path) -> list[str]:
     """Return the labels in a file, in the order in which they were kept."""
-    return [row["label"] for row in storage.read_table(labels_file, utils.LABEL_COLUMNS)]
+    return [row["label"] for row in tables.read_table(labels_file, utils.LABEL_COLUMNS)]
 
 
 def killed(

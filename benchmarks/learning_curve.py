@@ -18,9 +18,9 @@ import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 from folds import fold_of, held_out, measure, read_images  # noqa: E402
 
-import plots  # noqa: E402
-import storage  # noqa: E402
 import utils  # noqa: E402
+from files import tables  # noqa: E402
+from training import plots  # noqa: E402
 
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGE_FOLDER = utils.DATA / "download"  # the images
@@ -87,7 +87,7 @@ def write(shares: dict[int, list[float]]) -> None:
     """Write the table and the picture, from two numbers of labels on with the estimate."""
     errors = mean_errors(shares)
     with (
-        storage.replacing(WORK_FOLDER / "learning_curve.csv") as temporary,
+        tables.replacing(WORK_FOLDER / "learning_curve.csv") as temporary,
         open(temporary, "w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file)

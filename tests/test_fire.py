@@ -10,14 +10,14 @@ import time
 
 import pytest
 import torch
-from practice import assert_one_sentence, practice_folder, project, run_script, snapshot
+from helpers import assert_one_sentence, practice_folder, project, run_script, snapshot
 
 import model
 import split_data
 import utils
-from labelling import Labelling
+from labelling.labels import Labelling
 
-shipped = utils.DATA / "practice.pt"
+shipped = utils.PRACTICE_MODEL
 quick = ["EPOCHS=1", "START_FROM=None", "SHOW_PLOTS=False"]
 
 

@@ -3,7 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from practice import project
+from helpers import project
 
 sys.path.insert(0, str(project / "benchmarks"))
 

@@ -2,8 +2,8 @@ import csv
 import sys
 
 import pytest
+from helpers import project
 from matplotlib.figure import Figure
-from practice import project
 
 sys.path.insert(0, str(project / "benchmarks"))
 

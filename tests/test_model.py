@@ -7,13 +7,10 @@ import torch
 from PIL import Image
 from torch.nn import functional as F  # noqa: N812
 
-import augment
-import dataset
-import evaluation
-import imaging
 import model
-import plots
 import utils
+from files.images import fit_image, read_image
+from training import augment, dataset, metrics, plots
 
 
 def small_net(head="attention", charset="abc", length=3, size=(16, 48), channels=1):
@@ -279,7 +276,7 @@ def test_scores_agree_with_counting_by_hand():
     read = torch.tensor([[1, 2, 0], [2, 1, 0], [1, 2, 1]])
     logits = F.one_hot(read, 3).float() * 20
     side = dataset.Side(["ab", "b", "aaa"], None, targets)
-    scores = evaluation.score(logits, side)
+    scores = metrics.score(logits, side)
     # Positions that the label or the reading has: 2 + 2 + 3; wrong: the extra a, and one b.
     assert scores.characters == pytest.approx(5 / 7)
     assert scores.images == pytest.approx(1 / 3)
@@ -296,7 +293,7 @@ def test_the_picture_of_mistakes_begins_with_the_surest(tmp_path, monkeypatch):
     side = dataset.Side(["aab", "bba", "ccc", "aac"], random_images(4, net), targets)
     row = {"epoch": 1, "train_loss": 1.0, "val_loss": 1.0, "learning_rate": 0.1, "val_images": 0.5}
     row |= {"train_characters": 0.5, "val_characters": 0.5, "progress": 1}
-    evaluation.draw_pictures(net, side, logits, [row], tmp_path)
+    metrics.draw_pictures(net, side, logits, [row], tmp_path)
     ((mistakes, total),) = shown
     assert [(label, text) for _, label, text, _ in mistakes] == [
         ("bba", "bbb"), ("aac", "abc"), ("aab", "aaa")
@@ -331,10 +328,10 @@ def noisy_side(count, strength, seed, scale=4):
 @pytest.mark.parametrize("strength", [0.7, 1.0, 3.0])
 def test_temperature_finds_how_much_too_sure_the_network_is(strength):
     logits, side = noisy_side(20_000, strength, 0)
-    assert evaluation.fit_temperature(logits, side) == pytest.approx(strength, rel=0.04)
+    assert metrics.fit_temperature(logits, side) == pytest.approx(strength, rel=0.04)
     logits = logits / strength  # then confidence is what share is right
     right = (logits.argmax(2) == side.targets).all(1).float()
-    sure = evaluation.confidences_of(logits)
+    sure = metrics.confidences_of(logits)
     for low in (0.2, 0.4, 0.6, 0.8):
         some = (sure > low) & (sure < low + 0.2)
         assert right[some].mean().item() == pytest.approx(sure[some].mean().item(), abs=0.03)
@@ -345,36 +342,36 @@ def test_few_validation_images_change_the_temperature_little():
     logits = torch.zeros(20, 3, 5)
     logits[:, :, 1] = 9.0
     right = dataset.Side([""] * 20, None, torch.ones(20, 3, dtype=torch.int64))
-    assert 0.8 < evaluation.fit_temperature(logits, right) <= 1
+    assert 0.8 < metrics.fit_temperature(logits, right) <= 1
     one_wrong = right._replace(targets=right.targets.clone())
     one_wrong.targets[0, 0] = 2
-    assert 1 < evaluation.fit_temperature(logits, one_wrong) < 1.4
-    assert evaluation.fit_temperature(logits, one_wrong, torch.inf) > 1.5
+    assert 1 < metrics.fit_temperature(logits, one_wrong) < 1.4
+    assert metrics.fit_temperature(logits, one_wrong, torch.inf) > 1.5
 
 
 def test_coverage_thresholds_come_from_validation_and_are_shown_on_the_test(capsys):
     val, test = noisy_side(3000, 1.0, 1, scale=12), noisy_side(3000, 1.0, 2, scale=12)
-    rows = evaluation.coverage_table(val[0], *test)
+    rows = metrics.coverage_table(val[0], *test)
     assert [row["wanted_precision"] for row in rows][0] == 0.95
     shares = [row["answered"] for row in rows]
     assert shares == sorted(shares, reverse=True)
     for row in rows:
-        slow = [sure for sure in evaluation.confidences_of(val[0]) if sure >= row["min_confidence"]]
+        slow = [sure for sure in metrics.confidences_of(val[0]) if sure >= row["min_confidence"]]
         assert sum(slow) / len(slow) == pytest.approx(row["wanted_precision"], abs=0.002)
         assert row["precision"] == pytest.approx(row["wanted_precision"], abs=0.02)
         assert row["min_confidence"] == round(row["min_confidence"], 4)  # predict.py shows four
-    described = evaluation.describe(*test, "abcd")
+    described = metrics.describe(*test, "abcd")
     figures = {"test": described, "val": described, "coverage": rows}
-    evaluation.print_figures(figures)
+    metrics.print_figures(figures)
     assert f"MIN_CONFIDENCE={rows[2]['min_confidence']}, found on 3000" in capsys.readouterr().out
-    unsure = evaluation.coverage_table(val[0] / 100, test[0] / 100, test[1])
-    evaluation.print_figures({**figures, "coverage": unsure})
+    unsure = metrics.coverage_table(val[0] / 100, test[0] / 100, test[1])
+    metrics.print_figures({**figures, "coverage": unsure})
     assert "None of 3000 validation images" in capsys.readouterr().out
-    unanswered = evaluation.coverage_table(val[0], test[0] / 100, test[1])
-    evaluation.print_figures({**figures, "coverage": unanswered})
+    unanswered = metrics.coverage_table(val[0], test[0] / 100, test[1])
+    metrics.print_figures({**figures, "coverage": unanswered})
     assert capsys.readouterr().out.endswith(" 0.0 % answered\n")
     certain = torch.tensor([[[0.0, 99.0]]])  # with a confidence of 1
-    rows = evaluation.coverage_table(certain, certain, dataset.Side(["a"], None, torch.ones(1, 1)))
+    rows = metrics.coverage_table(certain, certain, dataset.Side(["a"], None, torch.ones(1, 1)))
     assert [row["answered"] for row in rows] == [1, 1, 1, 1]
     assert max(row["min_confidence"] for row in rows) < 1
 
@@ -382,7 +379,7 @@ def test_coverage_thresholds_come_from_validation_and_are_shown_on_the_test(caps
 def test_only_confident_readings_become_labels():
     torch.manual_seed(0)
     logits, images = torch.randn(300, 2, 3) * 5, torch.arange(300)
-    side = evaluation.confident_readings(logits, images, "ab")
+    side = metrics.confident_readings(logits, images, "ab")
     expected = []
     for i, image in enumerate(logits.double().softmax(2)):
         (first, a), (second, b) = [max((p.item(), c) for c, p in enumerate(row)) for row in image]
@@ -398,7 +395,7 @@ def test_only_confident_readings_become_labels():
     [(105, 107, 0.9344, 0.9949), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)],
 )
 def test_wilson_interval_has_its_published_values(right, total, low, high):
-    found = evaluation.wilson_interval(right / total, total)
+    found = metrics.wilson_interval(right / total, total)
     assert found == (pytest.approx(low, abs=2e-4), pytest.approx(high, abs=2e-4))
 
 
@@ -413,7 +410,7 @@ def test_prepared_images_fit_the_network():
     net = small_net()
     image = np.zeros((30, 300, 3), np.uint8)
     assert model.prepare(net, image).shape == (1, 16, 48)
-    assert imaging.fit_image(image, net.size, 1).shape == (1, 16, 48)
+    assert fit_image(image, net.size, 1).shape == (1, 16, 48)
 
 
 def test_size_and_colour_follow_from_the_images_and_one_odd_image_changes_little(tmp_path):
@@ -489,7 +486,7 @@ def test_images_of_several_sizes_are_cut_to_what_is_written_where_most_is_empty(
     net = model.CaptchaNet("ab", 2, (40, 160), 1, "attention", None)
     model.save_checkpoint(net, tmp_path / "a.pt", {})
     net = model.load_checkpoint(tmp_path / "a.pt")[0]
-    seen = model.prepare(net, imaging.read_image(empty[2]))  # (1, 40, 160)
+    seen = model.prepare(net, read_image(empty[2]))  # (1, 40, 160)
     assert seen[:, 5:-5].float().var(dim=2).min() > 0  # writing from top to bottom
 
 
@@ -508,7 +505,7 @@ def test_figures_by_position_and_character_agree_with_counting_by_hand():
     targets = torch.from_numpy(utils.encode_labels(labels, "ab", 3))
     side = dataset.Side(labels, None, targets)
     logits = F.one_hot(targets, 3) + torch.randn(40, 3, 3)
-    figures = evaluation.describe(logits, side, "ab")
+    figures = metrics.describe(logits, side, "ab")
     read = [["", "a", "b"][c] for c in logits.argmax(2).flatten()]
     true = [["", "a", "b"][c] for c in targets.flatten()]
     pairs = list(zip(true, read, strict=True))

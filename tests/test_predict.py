@@ -2,9 +2,9 @@ import csv
 import shutil
 
 import pytest
+from helpers import assert_one_sentence, practice_folder, run_here, run_script, split_practice
+from helpers import snapshot as files_below
 from PIL import Image
-from practice import assert_one_sentence, practice_folder, run_here, run_script, split_practice
-from practice import snapshot as files_below
 
 quiet = "SHOW_PLOTS=False"
 

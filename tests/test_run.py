@@ -5,11 +5,11 @@ import subprocess
 import sys
 
 import pytest
-from practice import project, run_script
+from helpers import project, run_script
 
 import run
-import storage
 import utils
+from files import tables
 
 
 def test_the_five_scripts_work_one_after_another(tmp_path):
@@ -30,7 +30,7 @@ def test_the_five_scripts_work_one_after_another(tmp_path):
         "SHOW_PLOTS=False", new, cwd="/",
     )  # fmt: skip
     read = dict(line.split("\t")[:2] for line in done.stdout.splitlines())
-    rows = storage.read_table(new / "index.csv", utils.INDEX_COLUMNS)
+    rows = tables.read_table(new / "index.csv", utils.INDEX_COLUMNS)
     assert len(rows) == 10
     assert sum(read[str(new / row["image"])] == row["answer"] for row in rows) >= 7
 

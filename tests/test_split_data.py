@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import assert_one_sentence, practice_folder, run_script, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from practice import assert_one_sentence, practice_folder, run_script, snapshot
 
 import split_data
-import storage
 import utils
+from files import tables
 
 named = ["LABELS_FILE=None", "LABEL_PATTERN=^([^-]+)-"]
 
@@ -80,12 +80,12 @@ def test_fractions_are_met():
 
 def test_labels_file_counts_confirmed_last_rows_only(images, tmp_path):
     files = sorted(images.iterdir())
-    with storage.open_table(tmp_path / "labels.csv", utils.LABEL_COLUMNS) as table:
+    with tables.open_table(tmp_path / "labels.csv", utils.LABEL_COLUMNS) as table:
         for file in files:
-            storage.append_row(table, [file.name, "wrong", "confirmed", "typed", 1, utils.now()])
-            storage.append_row(table, [file.name, "L", "confirmed", "typed", 1, utils.now()])
+            tables.append_row(table, [file.name, "wrong", "confirmed", "typed", 1, utils.now()])
+            tables.append_row(table, [file.name, "L", "confirmed", "typed", 1, utils.now()])
         for file, state in zip(files, ("skipped", "unreadable", "undone"), strict=False):
-            storage.append_row(table, [file.name, "L", state, "typed", 1, utils.now()])
+            tables.append_row(table, [file.name, "L", state, "typed", 1, utils.now()])
     run_script(
         "split_data.py", f"IMAGE_FOLDER={images}", f"LABELS_FILE={tmp_path / 'labels.csv'}",
         f"SPLIT_FOLDER={tmp_path / 's'}", cwd=tmp_path,
@@ -99,10 +99,10 @@ def test_one_source_alone_can_be_taken(images, tmp_path):
     files = sorted(images.iterdir())
     folder = shutil.copytree(images, tmp_path / "images")
     assert_one_sentence(split(folder, "ONLY_SOURCE=a", check=False), "from 'a'", "no sources")
-    with storage.open_table(folder / "index.csv", utils.INDEX_COLUMNS) as table:
+    with tables.open_table(folder / "index.csv", utils.INDEX_COLUMNS) as table:
         for number, file in enumerate(files[5:]):
             source = "practice:digit/page" if number < 40 else "https://x/ -> img"
-            storage.append_row(table, [file.name, source, "url", utils.now(), ""])
+            tables.append_row(table, [file.name, source, "url", utils.now(), ""])
     split(folder, f"SPLIT_FOLDER={tmp_path / 's'}", "ONLY_SOURCE=practice:digit/page")
     assert set(sides(tmp_path / "s")) == {file.read_bytes() for file in files[5:45]}
     done = split(folder, "ONLY_SOURCE=practice:digit", check=False)
@@ -203,6 +203,6 @@ def test_a_folder_without_images_or_labels_is_named(images, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     assert_one_sentence(split(empty, check=False), "no images", str(empty))
-    storage.open_table(tmp_path / "labels.csv", utils.LABEL_COLUMNS).close()
+    tables.open_table(tmp_path / "labels.csv", utils.LABEL_COLUMNS).close()
     done = split(images, f"LABELS_FILE={tmp_path / 'labels.csv'}", check=False)
     assert_one_sentence(done, "no label", "label_helper.py")

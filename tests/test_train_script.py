@@ -9,8 +9,7 @@ from unittest import mock
 
 import pytest
 import torch
-from PIL import Image
-from practice import (
+from helpers import (
     assert_one_sentence,
     practice_folder,
     project,
@@ -19,14 +18,13 @@ from practice import (
     snapshot,
     split_practice,
 )
+from PIL import Image
 
-import augment
-import dataset
-import imaging
 import model
-import runs
 import train_script
 import utils
+from files.images import read_image
+from training import augment, dataset, runs
 
 quiet = "SHOW_PLOTS=False"
 
@@ -84,7 +82,7 @@ def test_checkpoint_is_the_best_epoch_and_reads_what_metrics_say(trained, split)
     assert net.length == 1
     assert net.channels == 1  # grey digits need no colour
     files = utils.labelled_images(split / "val")
-    images = torch.stack([model.prepare(net, imaging.read_image(file)) for file, _ in files])
+    images = torch.stack([model.prepare(net, read_image(file)) for file, _ in files])
     readings = model.read_images(net, images)
     share = sum(r.text == label for r, (_, label) in zip(readings, files, strict=True)) / len(files)
     assert share == about["val"]["image_accuracy"]

@@ -1,7 +1,7 @@
 import pytest
+from helpers import run_script
 from hypothesis import example, given
 from hypothesis import strategies as st
-from practice import run_script
 
 import utils
 

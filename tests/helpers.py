@@ -1,0 +1,84 @@
+"""What several tests need: practice images in a folder, and scripts run as a person runs them."""
+
+import contextlib
+import io
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+from practice import forms
+
+project = Path(__file__).resolve().parent.parent
+
+
+def hear_ctrl_c() -> None:
+    """For Popen's preexec_fn: a program started in the background may ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def practice_folder(folder: Path, count: int, form: str = "simple", seed: int = 0) -> Path:
+    """Fill a folder with practice images named <answer>-<number>.png and return it."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        image, answer = forms.draw(form, number, seed)
+        image.save(folder / f"{answer}-{number}.png")
+    return folder
+
+
+def run_script(name: str, *arguments, cwd: Path, check: bool = True):
+    """Run a script of the project from another folder, and return the finished process."""
+    done = subprocess.run(
+        [sys.executable, project / name, *map(str, arguments)],
+        cwd=cwd, capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def run_here(name: str, *arguments):
+    """Run a script inside this process, which saves importing torch again and again."""
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.object(sys, "argv", [name, *map(str, arguments)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            runpy.run_path(str(project / name), run_name="__main__")
+        except SystemExit as end:
+            status = end.code
+            if isinstance(status, str):  # sys.exit(text) prints it and ends with status 1
+                err.write(status + "\n")
+                status = 1
+    return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
+
+
+def split_practice(folder: Path, count: int, form: str = "simple") -> Path:
+    """Make practice images and split them; return the split folder."""
+    images = practice_folder(folder / "images", count, form)
+    split = folder / "split"
+    run_script(
+        "split_data.py", f"IMAGE_FOLDER={images}", "LABELS_FILE=None", f"SPLIT_FOLDER={split}",
+        "LABEL_PATTERN=^([^-]+)-", cwd=folder,
+    )  # fmt: skip
+    return split
+
+
+def assert_one_sentence(done, *words):
+    """Check that a script ended as it should after a mistake of the user's."""
+    assert done.returncode == 1, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line]
+    assert lines, "no message"
+    assert "Traceback" not in done.stderr
+    assert lines[-1].split(":")[0].endswith(".py")
+    for word in words:
+        assert word in lines[-1]
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file below a folder."""
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}

@@ -1,0 +1,179 @@
+"""Every picture that the scripts draw with matplotlib."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from files import tables
+from training import runs
+
+
+def use_screen(wanted: bool) -> None:
+    """Choose whether pictures are also shown in windows, where there is a display."""
+    if not wanted:
+        matplotlib.use("agg")  # which can only write files
+
+
+def on_screen() -> bool:
+    """Tell whether pictures are shown in windows."""
+    # Asked for its backend, matplotlib picks one that works here.
+    return matplotlib.get_backend().lower() != "agg"
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture and leave it open for show()."""
+    with tables.replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # it draws a box instead
+        figure.savefig(temporary, dpi=110, format="png")
+    if not on_screen():
+        plt.close(figure)
+
+
+def show() -> None:
+    """Show all pictures that are open, until the person closes them."""
+    if on_screen():
+        plt.show()
+
+
+class LiveCurves:
+    """The curves of a training, redrawn after each epoch."""
+
+    def __init__(self) -> None:
+        self.figure, (self.loss_axes, self.accuracy_axes) = plt.subplots(
+            1, 2, figsize=(10, 4), layout="constrained"
+        )
+
+    def draw(self, history: Sequence[dict[str, float]]) -> None:
+        """Draw the history, one dictionary an epoch, as train_script.py keeps it."""
+        epochs = [row["epoch"] for row in history]
+        best = runs.best_of(history)["epoch"]
+        for axes in (self.loss_axes, self.accuracy_axes):
+            axes.clear()
+            axes.axvline(best, color="0.8", label=f"best epoch, {best:.0f}")
+            axes.set_xlabel("epoch")
+            axes.grid(alpha=0.3)
+        for name, label in (("train_loss", "train (augmented)"), ("val_loss", "validation")):
+            self.loss_axes.plot(epochs, [row[name] for row in history], label=label)
+        self.loss_axes.set(yscale="log", title="loss (cross-entropy per character)")
+        for name, label in (
+            ("train_characters", "train, characters (augmented)"),
+            ("val_characters", "validation, characters"),
+            ("val_images", "validation, whole images"),
+        ):
+            self.accuracy_axes.plot(epochs, [100 * row[name] for row in history], label=label)
+        self.accuracy_axes.set(ylim=(-2, 102), title="accuracy, %")
+        self.loss_axes.legend(fontsize="small")
+        self.accuracy_axes.legend(fontsize="small", loc="lower right")
+
+    def refresh(self, history: Sequence[dict[str, float]]) -> None:
+        """Redraw the window, without waiting for the person."""
+        self.draw(history)
+        plt.pause(0.01)
+
+    def close(self) -> None:
+        """Close the window; the finished curves come with the other pictures."""
+        plt.close(self.figure)
+
+
+def picture(axes: Axes, image: np.ndarray, title: str = "", colour: str = "black") -> None:
+    """Draw one image, (channels, H, W) or (H, W, 3) uint8, under a title and without scales."""
+    if image.shape[0] in (1, 3):
+        image = image.transpose(1, 2, 0)
+    if image.shape[2] == 1:
+        image = image.repeat(3, axis=2)
+    axes.imshow(image)
+    axes.set_title(title, fontsize=9, color=colour, family="monospace", parse_math=False)
+    axes.axis("off")
+
+
+def image_sheet(
+    images: Sequence[np.ndarray], titles: Sequence[str], colours: Sequence[str], columns: int = 4
+) -> Figure:
+    """Lay images out in rows, each under its title."""
+    rows = max(1, -(-len(images) // columns))
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(2.6 * columns, 1.05 * rows + 0.2), squeeze=False
+    )
+    figure.subplots_adjust(0.01, 0.02, 0.99, 1 - 0.28 / (rows + 0.2), hspace=0.45, wspace=0.05)
+    for place in axes.flat:
+        place.axis("off")
+    for place, image, title, colour in zip(axes.flat, images, titles, colours, strict=False):
+        picture(place, image, title, colour)
+    return figure
+
+
+def visible(text: str) -> str:
+    """Return a label as it can be drawn: what has no glyph becomes a code point."""
+    return "".join(c if c.isprintable() else f"<{ord(c):x}>" for c in text)
+
+
+def mistakes_sheet(mistakes: Sequence[tuple[np.ndarray, str, str, float]], total: int) -> Figure:
+    """Draw the mistakes, each (image, label, text read, confidence), the surest first."""
+    shown = mistakes[:24]
+    if not shown:
+        figure = plt.figure(figsize=(6, 1.5))
+        figure.text(0.5, 0.5, f"No mistake in {total} test images.", ha="center", va="center")
+        return figure
+    titles = [
+        f"{visible(label)} read as {visible(text) or 'nothing'} ({100 * confidence:.0f} %)"
+        for _, label, text, confidence in shown
+    ]
+    return image_sheet([image for image, *_ in shown], titles, ["firebrick"] * len(shown), 3)
+
+
+def confusion_matrix(counts: np.ndarray, charset: str) -> Figure:
+    """Draw how often each character (row) was read as each (column); blanks are "end".
+
+    ``counts`` is (classes, classes). Each row is scaled by its sum, so rare characters show too.
+    """
+    names = ["end", *map(visible, charset)]
+    used = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
+    counts, names = counts[np.ix_(used, used)], [names[i] for i in used]
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = max(4.0, 0.24 * len(names) + 1.5)
+    figure, axes = plt.subplots(figsize=(side, side), layout="constrained")
+    axes.imshow(share**0.5, cmap="Blues", vmin=0, vmax=1)  # the root makes single mistakes visible
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        if row != column and len(names) <= 70:
+            axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=7)
+    axes.set_xticks(range(len(names)), names, fontsize=8, parse_math=False)
+    axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
+    axes.set(xlabel="read as", ylabel="label", title="Characters of the test images")
+    return figure
+
+
+def attention_sheet(
+    images: Sequence[np.ndarray], maps: np.ndarray, texts: Sequence[str], confidences: np.ndarray
+) -> Figure:
+    """Lay over each image where each position looked.
+
+    ``images`` are (channels, H, W) uint8, ``maps`` (N, length, h, w), ``texts`` what was read,
+    ``confidences`` (N, length). Of long labels the first 12 positions are drawn.
+    """
+    rows, length = maps.shape[:2]
+    length = min(length, 12)
+    figure, axes = plt.subplots(
+        rows, length + 1, figsize=(1.7 * (length + 1), 0.75 * rows + 0.4), squeeze=False
+    )
+    figure.subplots_adjust(0.005, 0.01, 0.995, 1 - 0.3 / (rows + 0.4), hspace=0.5, wspace=0.04)
+    for row, image in enumerate(images):
+        picture(axes[row, 0], image, visible(texts[row]))
+        grey = image.mean(axis=0)
+        for position in range(length):
+            place = axes[row, position + 1]
+            extent = (0, grey.shape[1], grey.shape[0], 0)
+            place.imshow(grey, "gray", extent=extent, vmin=0, vmax=255)
+            light = cv2.resize(maps[row, position], grey.shape[::-1], interpolation=cv2.INTER_CUBIC)
+            light = (light / max(light.max(), 1e-9)).clip(0, 1)  # (H, W); it may look nowhere
+            red = np.zeros_like(light)  # everywhere, but seen only where there is attention
+            place.imshow(red, "autumn", alpha=0.8 * light, extent=extent, vmin=0, vmax=1)
+            place.set_title(f"{position + 1}: {100 * confidences[row, position]:.0f} %", fontsize=8)
+            place.axis("off")
+    return figure
