@@ -1,12 +1,11 @@
-"""Group characters that look alike, before anybody has labelled anything, so that naming a group
-labels all of its characters at once.
+"""Group characters of the same form before anything is labelled: a name for the group labels all.
 
-Characters are found in two ways, and whichever groups more reliably is used:
+Characters are found in two ways, and the one that groups more reliably is used:
 
-``cut``   They are cut out of the image (segmentation.py) and described by the directions of their
-          edges (histograms of oriented gradients, Dalal and Triggs 2005).
-``look``  The practice network says where it looks and what it sees there. That works on forms that
-          are much like the practice forms, letters that touch included, and on no others.
+``cut``        They are cut out of the image (segmentation.py) and described by the directions of
+               their edges (histograms of oriented gradients, Dalal and Triggs 2005).
+``attention``  The practice network says where it attends and what it finds there. That works on
+               captchas much like the practice forms, touching letters included, and on no others.
 
 Whether grouping helps is judged without labels, by its stability (as in Lange et al. 2004,
 "Stability-Based Validation of Clustering Solutions"): see agreement().
@@ -28,13 +27,14 @@ import model
 import utils
 from labelling.clusters import segmentation
 from labelling.clusters.segmentation import Part
-from model import CaptchaNet, Reading
+from model import CaptchaNet
+from utils import Prediction
 
-WAYS = ("cut", "look")
-least_agreement = 0.55  # below this, groups say little about characters; see benchmarks/clusters.py
-least_crops = 200  # with fewer characters nothing can be said
-most_crops = 8000  # Ward's method compares each with each; further ones join the nearest group
-folds = 5  # the characters of an image are named by what the others have taught
+WAYS = ("cut", "attention")
+LEAST_AGREEMENT = 0.55  # below this, groups say little about characters: see benchmarks/clusters.py
+LEAST_CROPS = 200  # with fewer characters nothing can be said
+MOST_CROPS = 8000  # Ward's method compares all pairs; further crops join the nearest group
+FOLDS = 5  # cross-validation: a classifier that learnt from other images names an image's crops
 
 
 class Crop(NamedTuple):
@@ -52,43 +52,41 @@ class Found(NamedTuple):
     crops: list[Crop]  # N of them
     features: np.ndarray  # (N, D)
     cluster: np.ndarray  # (N,): the number of its group; 0 is the largest
-    agreement: float  # how far to trust the groups, see agreement()
+    agreement: float  # how far to trust the groups: see agreement()
 
     def helps(self) -> bool:
-        """Tell whether naming groups will be worth the keys."""
-        return self.agreement >= least_agreement
+        """Tell whether naming the groups saves more keys than it costs."""
+        return self.agreement >= LEAST_AGREEMENT
 
 
 # ---------------------------------------------------------------- finding and describing
 
 
-def find(images: Sequence[np.ndarray], net: CaptchaNet | None) -> Found:
-    """Find the characters of images of one form, (H, W, 3) RGB each, and group them.
+def find(images: Sequence[np.ndarray], net: CaptchaNet, ways: Sequence[str] = WAYS) -> Found:
+    """Find and group the characters of images (H, W, 3) RGB of one form.
 
-    ``net`` is the practice network; without it they can only be cut. Raises ValueError if there
-    are too few characters to say anything.
+    ``net`` is the practice network. Of the ``ways`` the one that groups most reliably is used.
+    Raises ValueError if there are too few characters to say anything.
     """
-    ways = [("cut", cut_all)] + ([("look", lambda images: look_all(images, net))] if net else [])
-    best = None
-    for way, find_crops in ways:
-        crops, features = find_crops(images)
-        if len(crops) >= least_crops:
+    candidates = []
+    for way in ways:
+        crops, features = cut_all(images) if way == "cut" else attend_all(images, net)
+        if len(crops) >= LEAST_CROPS:
             features = condense(features)
-            how_far = agreement(features, np.array([crop.image for crop in crops]))
-            if best is None or how_far > best[-1]:
-                best = way, crops, features, how_far
-    if best is None:
+            trust = agreement(features, np.array([crop.image for crop in crops]))
+            candidates.append((trust, way, crops, features))
+    if not candidates:
         raise ValueError(
-            f"fewer than {least_crops} characters were found in {len(images)} images: too few to "
+            f"fewer than {LEAST_CROPS} characters were found in {len(images)} images: too few to "
             "be grouped. Fetch more images, or label without clusters."
         )
-    way, crops, features, how_far = best
-    return Found(way, crops, features, group(features), how_far)
+    trust, way, crops, features = max(candidates, key=lambda candidate: candidate[0])
+    return Found(way, crops, features, group(features), trust)
 
 
 def cut_all(images: Sequence[np.ndarray]) -> tuple[list[Crop], np.ndarray]:
     """Cut all images; return the N characters and their descriptions, (N, D)."""
-    cuts = segmentation.mend(
+    cuts = segmentation.fix_counts(
         [segmentation.cut(image) for image in utils.progress(images, "cutting")]
     )
     crops, parts = [], []
@@ -110,7 +108,7 @@ def describe(parts: Sequence[Part], size_weight: float = 0.15) -> np.ndarray:
 
 
 def centred(mask: np.ndarray, side: int = 32, margin: int = 4) -> np.ndarray:
-    """Scale a mask (h, w) to fit into a square, proportions kept, (side, side) float 0 to 1."""
+    """Scale a mask (h, w) into a square with its proportions kept, (side, side) float 0 to 1."""
     scale = (side - 2 * margin) / max(mask.shape)
     height, width = (max(1, round(scale * length)) for length in mask.shape)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -124,8 +122,8 @@ def centred(mask: np.ndarray, side: int = 32, margin: int = 4) -> np.ndarray:
 def gradient_histogram(square: np.ndarray, cell: int = 4, directions: int = 8) -> np.ndarray:
     """Return how strong edges are in each direction and cell of a square, as one row.
 
-    Neighbouring cells and directions share what lies between them, so that a letter which is a
-    pixel or a few degrees off is described alike. The square root keeps strong edges from
+    Neighbouring cells and directions share what lies between them, so that a letter shifted by a
+    pixel or turned by a few degrees is described alike. The square root keeps strong edges from
     outweighing the rest.
     """
     smooth = cv2.GaussianBlur(square, (0, 0), 1)
@@ -136,40 +134,52 @@ def gradient_histogram(square: np.ndarray, cell: int = 4, directions: int = 8) -
     for direction in range(directions):
         off = np.abs((angle - direction + directions / 2) % directions - directions / 2)
         share = strength * np.clip(1 - off, 0, 1)
-        cells.append(
-            cv2.GaussianBlur(share, (0, 0), 0.7 * cell)[cell // 2 :: cell, cell // 2 :: cell]
-        )
+        blurred = cv2.GaussianBlur(share, (0, 0), 0.7 * cell)
+        cells.append(blurred[cell // 2 :: cell, cell // 2 :: cell])
     row = np.stack(cells).ravel()
     return np.sqrt(row / (row.sum() + 1e-6))
 
 
 @torch.no_grad()
-def look_all(images: Sequence[np.ndarray], net: CaptchaNet) -> tuple[list[Crop], np.ndarray]:
-    """Let a network with attention find the characters; return them and what it saw, (N, C)."""
-    crops, features = [], []
-    for start in utils.progress(range(0, len(images), 64), "looking"):
+def attend_all(images: Sequence[np.ndarray], net: CaptchaNet) -> tuple[list[Crop], np.ndarray]:
+    """Find characters with a network's attention; return them and its features there, (N, C).
+
+    Raises ValueError if the network has no attention.
+    """
+    crops: list[Crop] = []
+    features = []
+    for start in utils.progress(range(0, len(images), 64), "attending"):
         some = images[start : start + 64]
         batch = torch.stack([model.prepare(net, image) for image in some])  # (B, channels, H, W)
-        logits, maps = net.look(batch)  # (B, L, classes), (B, L, h, w)
-        seen = net.trunk((batch.float() - net.mean) / net.std)  # (B, C, h, w)
-        seen = torch.einsum("blhw,bchw->blc", maps, seen).numpy()
-        there = logits.argmax(dim=2).numpy() > 0  # (B, L): no blank
-        columns = (torch.arange(maps.shape[3]) + 0.5) * net.size[1] / maps.shape[3]
+        logits, maps, seen = net.attend(batch)  # (B, L, classes), (B, L, h, w), (B, C, h, w)
+        if maps is None:
+            raise ValueError("a network without attention cannot find characters.")
+        attended = torch.einsum("blhw,bchw->blc", maps, seen)  # (B, L, C)
+        is_character = (logits.argmax(dim=2) > 0).numpy()  # (B, L): no blank
+        columns = (torch.arange(maps.shape[3]) + 0.5) * net.spec.width / maps.shape[3]
         middles = (maps.sum(dim=2) * columns).sum(dim=2) / maps.sum(dim=(2, 3)).clamp(min=1e-6)
         for i, image in enumerate(some):
             height, width = image.shape[:2]
-            xs = middles[i].numpy()[there[i]] / min(net.size[0] / height, net.size[1] / width)
-            reach = 0.6 * (np.diff(xs).mean() if len(xs) > 1 else height)
-            for place, x in enumerate(xs):
-                left, right = max(0, int(x - reach)), min(width, int(x + reach) + 1)
-                box = (min(left, width - 1), 0, max(right, left + 1), height)
-                crops.append(Crop(start + i, place, box))
-            features.append(seen[i][there[i]])
+            scale = min(net.spec.height / height, net.spec.width / width)
+            xs = middles[i].numpy()[is_character[i]] / scale  # pixels of the image itself
+            crops.extend(boxes_around(xs, height, width, start + i))
+            features.append(attended[i].numpy()[is_character[i]])
     return crops, np.concatenate(features)
 
 
+def boxes_around(xs: np.ndarray, height: int, width: int, image: int) -> list[Crop]:
+    """Return crops of an image, as high as it and somewhat wider than the characters at ``xs``."""
+    reach = 0.6 * (np.diff(xs).mean() if len(xs) > 1 else height)
+    crops = []
+    for place, x in enumerate(xs):
+        left, right = max(0, int(x - reach)), min(width, int(x + reach) + 1)
+        left = min(left, width - 1)
+        crops.append(Crop(image, place, (left, 0, max(right, left + 1), height)))
+    return crops
+
+
 def condense(features: np.ndarray, dimensions: int = 60) -> np.ndarray:
-    """Keep the directions in which descriptions (N, D) differ most: (N, dimensions) or fewer."""
+    """Keep the directions in which features (N, D) vary most: (N, dimensions) or fewer."""
     keep = min(dimensions, *features.shape)
     return PCA(keep, random_state=0).fit_transform(features).astype(np.float32)
 
@@ -178,13 +188,13 @@ def condense(features: np.ndarray, dimensions: int = 60) -> np.ndarray:
 
 
 def group(features: np.ndarray, count: int | None = None) -> np.ndarray:
-    """Group descriptions (N, D); return the number of each one's group, (N,), 0 the largest.
+    """Group features (N, D); return the number of each one's group, (N,), 0 the largest.
 
-    Ward's method, by default with 2 sqrt(N) groups: far more than there are characters, because a
-    group of two kinds costs more keys than two groups of one kind.
+    Ward's method, by default with 2 sqrt(N) groups: far more than there are characters, because
+    one group that mixes two characters costs more keys than two groups of the same character.
     """
     count = count or round(2 * len(features) ** 0.5)
-    chosen = np.random.default_rng(0).permutation(len(features))[:most_crops]
+    chosen = np.random.default_rng(0).permutation(len(features))[:MOST_CROPS]
     cluster = np.empty(len(features), np.int64)
     cluster[chosen] = AgglomerativeClustering(count).fit_predict(features[chosen])
     rest = np.setdiff1d(np.arange(len(features)), chosen)
@@ -196,16 +206,17 @@ def group(features: np.ndarray, count: int | None = None) -> np.ndarray:
 
 
 def agreement(features: np.ndarray, image_of: np.ndarray) -> float:
-    """Say how far two groupings agree that know different images: near 0 by chance, 1 wholly.
+    """Return how well two groupings agree that know different images: about 0 by chance, 1 fully.
 
-    Half of the images are grouped on their own, and so is the other half; then each description
-    of the second half is dealt to the group of its nearest in the first (adjusted Rand index of
-    the two). Real characters fall apart in the same way in both halves, botched cuts do not. With
-    20 groups, about one for each character, as more would split characters at random.
+    ``image_of`` (N,) is the image of each row of ``features`` (N, D). Each half of the images is
+    grouped by itself; then each row of the second half joins the group of its nearest neighbour
+    in the first (adjusted Rand index of the two groupings). Real characters form the same groups
+    in both halves, botched cuts do not. There are 20 groups, about one per character, as more
+    would split characters at random.
     """
     random = np.random.default_rng(0)
     first = (random.permutation(image_of.max() + 1) % 2 == 0)[image_of]
-    if min(first.sum(), (~first).sum()) < least_crops // 4:
+    if min(first.sum(), (~first).sum()) < LEAST_CROPS // 4:
         return 0.0
     one, other = features[first][:2000], features[~first][:2000]
     taught, own = group(one, 20), group(other, 20)
@@ -218,26 +229,26 @@ def exemplars(found: Found) -> list[int]:
     nearest = []
     for number in range(found.cluster.max() + 1):
         own = np.flatnonzero(found.cluster == number)
-        nearest.append(int(own[from_middle(found.features[own]).argmin()]))
+        nearest.append(int(own[distance_to_mean(found.features[own]).argmin()]))
     return nearest
 
 
-def from_middle(features: np.ndarray) -> np.ndarray:
-    """Return how far each description lies from their mean, (N,)."""
+def distance_to_mean(features: np.ndarray) -> np.ndarray:
+    """Return how far each row of features (N, D) lies from their mean, (N,)."""
     return np.linalg.norm(features - features.mean(axis=0), axis=1)
 
 
-# ---------------------------------------------------------------- from names to proposals
+# ---------------------------------------------------------------- from names to predictions
 
 
-def propose(found: Found, names: dict[int, str], outliers: set[int]) -> dict[int, Reading]:
-    """Return what images read, by image number, when groups are named and outliers marked.
+def propose(found: Found, names: dict[int, str], outliers: set[int]) -> dict[int, Prediction]:
+    """Return a prediction for each image, by its number, from the names of groups.
 
-    ``names`` has the character of each named group, "" for dirt that is none; ``outliers`` are
-    numbers of crops that do not belong to their group. A classifier that learns from the named
-    groups of the other images names each crop, also those of unnamed groups, and says how
-    probable that is: a crop close to its group and far from others gets a high confidence.
-    Returns nothing if nothing is named.
+    ``names`` has the character of each named group, "" for one that shows no characters;
+    ``outliers`` are numbers of crops that do not belong to their group. A classifier that learns
+    from the named groups of the other images names each crop, also those of unnamed groups. Its
+    confidence is high for a crop close to its group and far from others. Returns an empty
+    dictionary if nothing is named.
     """
     taught = np.array([number in names for number in found.cluster])
     taught[list(outliers)] = False
@@ -245,16 +256,8 @@ def propose(found: Found, names: dict[int, str], outliers: set[int]) -> dict[int
     kinds = sorted(set(name_of[taught]))
     if not kinds:
         return {}
-    chances = np.zeros((len(found.crops), len(kinds)))
     kind_of = np.array([kinds.index(name) if name in kinds else -1 for name in name_of])
-    fold = np.array([crop.image % folds for crop in found.crops])
-    for number in range(folds):
-        learn, ask = np.flatnonzero(taught & (fold != number)), np.flatnonzero(fold == number)
-        if len(learn) and len(ask):
-            chances[ask] = chances_of(
-                found.features[ask], found.features[learn], kind_of[learn], len(kinds)
-            )
-    chances[~taught] *= taught.mean()  # it may be a kind that has no name yet
+    chances = cross_predict(found, taught, kind_of, len(kinds))
     for i in outliers:  # whatever it is, it is not what its group is
         name = names.get(int(found.cluster[i]))
         if name in kinds:
@@ -262,28 +265,41 @@ def propose(found: Found, names: dict[int, str], outliers: set[int]) -> dict[int
     best, sure = chances.argmax(axis=1), chances.max(axis=1)
     characters: dict[int, list[tuple[str, float]]] = {}
     for crop, i, chance in zip(found.crops, best, sure, strict=True):
-        row = characters.setdefault(crop.image, [])
         if kinds[i]:
-            row.append((kinds[i], float(chance)))
-    return {
-        image: Reading(
-            "".join(name for name, _ in row),
-            float(np.prod([chance for _, chance in row])),
-            [chance for _, chance in row],
-        )
-        for image, row in characters.items()
-        if row
-    }
+            characters.setdefault(crop.image, []).append((kinds[i], float(chance)))
+    predictions = {}
+    for image, row in characters.items():
+        confidences = [chance for _, chance in row]
+        text = "".join(name for name, _ in row)
+        predictions[image] = Prediction(text, float(np.prod(confidences)), confidences)
+    return predictions
 
 
-def chances_of(
+def cross_predict(found: Found, taught: np.ndarray, kind_of: np.ndarray, kinds: int) -> np.ndarray:
+    """Return how probable each kind is for each crop, (N, kinds), learnt from other images.
+
+    ``kind_of`` (N,) is the kind of the crops for which ``taught`` (N,) is True.
+    """
+    chances = np.zeros((len(found.crops), kinds))
+    fold = np.array([crop.image % FOLDS for crop in found.crops])
+    for number in range(FOLDS):
+        learn, ask = np.flatnonzero(taught & (fold != number)), np.flatnonzero(fold == number)
+        if len(learn) and len(ask):
+            chances[ask] = probabilities(
+                found.features[ask], found.features[learn], kind_of[learn], kinds
+            )
+    chances[~taught] *= taught.mean()  # it may be a kind that has no name yet
+    return chances
+
+
+def probabilities(
     features: np.ndarray, known: np.ndarray, kind_of: np.ndarray, kinds: int
 ) -> np.ndarray:
-    """Return how probable each kind is for each description, (N, kinds).
+    """Return how probable each kind is for each row of features (N, D), (N, kinds).
 
-    ``known`` (M, D) are of the kinds ``kind_of`` (M,). The mean of two opinions: linear
-    discriminant analysis reads best but is always sure, and the ten nearest neighbours know where
-    kinds mix.
+    ``known`` (M, D) are of the kinds ``kind_of`` (M,). The result is the mean of two opinions:
+    linear discriminant analysis is the more accurate but always confident, and the ten nearest
+    neighbours know where kinds mix.
     """
     neighbours = NearestNeighbors(n_neighbors=min(10, len(known))).fit(known)
     near = neighbours.kneighbors(features, return_distance=False)  # (N, 10)
@@ -300,10 +316,10 @@ def chances_of(
 
 
 def group_images(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Group images (H, W, 3) RGB by form, whatever they say: (N,) numbers, 0 the largest group.
+    """Group images (H, W, 3) RGB by form, not by content: (N,) numbers, 0 the largest group.
 
-    Images of one form lie close together in size, brightness, colour and grain, with none between
-    them and another form: DBSCAN finds such islands without being told how many there are.
+    Images of one form are close to each other in size, brightness, colour and grain, and apart
+    from other forms: DBSCAN finds such islands without being told how many there are.
     """
     features = np.array([overview(image) for image in images])
     island = DBSCAN(eps=0.7, min_samples=4).fit_predict(features)
@@ -320,7 +336,7 @@ def group_images(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def overview(image: np.ndarray) -> np.ndarray:
-    """Describe an image as a whole, (12,): size, brightness, colour, grain, about equally far."""
+    """Describe an image as a whole, (12,): size, brightness, colour, grain, on similar scales."""
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     light, chroma = lab[:, :, 0], np.hypot(lab[:, :, 1], lab[:, :, 2])
     across = np.abs(np.diff(light, axis=1)).sum() / light.size

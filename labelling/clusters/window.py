@@ -1,18 +1,6 @@
-"""Name clusters of characters that look alike: one key names a whole sheet of them.
-
-    python cluster_sheet.py
-
-Cuts the characters out of the images without any label, groups them, and shows one group after
-another, the biggest first. Press the character that the sheet shows, mark the few that do not
-belong, Enter. Every name is on the disk before the next sheet comes up; the next start goes on.
-Then prints a proposal for each image: file, text, confidence. A proposal is no label:
-label_helper.py shows each to be confirmed.
-
-Run label_helper.py next.
-"""
+"""The window in which clusters of characters are named, one key per sheet, and what leads to it."""
 
 import contextlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -27,88 +15,98 @@ from files.images import read_image
 from labelling.clusters import grouping
 from labelling.clusters.grouping import Found
 from labelling.clusters.names import CropId, Naming, Sheet
-from labelling.gui import fixed_font, open_gui
-from model import Reading
+from labelling.gui import FIXED_FONT, SOFT, fit_window, open_gui
+from utils import Prediction
 
-# ---- edit these ----------------------------------------------------------------------------------
-IMAGE_FOLDER = utils.DATA / "download"  # the images
-NAMES_FILE = utils.DATA / "names.csv"  # one row a decision; the last row of a cluster counts
-# --------------------------------------------------------------------------------------------------
+SHEET_SIZE = 960, 512  # width and height in pixels of the picture that shows the crops
+SMALL_CELL, LARGE_CELL = 64, 96  # pixels; the large ones where there are few crops
+GREY, RED, BLUE = (221, 226, 232), (190, 20, 30), (30, 70, 160)  # RGB: background, cross, frame
 
-sheet_size = 960, 512  # width and height in pixels of what shows the crops
-small_cell, large_cell = 64, 96  # pixels; the large ones where few crops are to be shown
+# Event: the legend of its button ("" where it has none) and the keys that give the same event.
+KEYS = {
+    "Keep": ("Enter", "<Return>", "<KP_Enter>", "<Linefeed>"),  # xdotool types the last
+    "Skip": ("Esc", "<Escape>"),
+    "Mark": ("Space, click", "<space>"),
+    "No character": ("Delete", "<Delete>"),
+    "Undo": ("Ctrl+Z", "<Control-z>", "<Control-Z>"),  # the second with Caps Lock
+    "Previous page": ("PageUp", "<Prior>"),
+    "Next page": ("PageDown", "<Next>"),
+    **{arrow: ("", f"<{arrow}>") for arrow in ("Left", "Right", "Up", "Down")},
+    "Key": ("", "<Key>"),  # any other
+}
 
 
-# ---------------------------------------------------------------- from images to proposals
+# ---------------------------------------------------------------- from images to predictions
 
 
-def name_characters(files: Sequence[Path], names_file: Path) -> dict[str, Reading]:
-    """Let a person name the clusters of characters; return what the images then seem to say.
+def group_and_name(
+    files: Sequence[Path], names_file: Path | None
+) -> tuple[dict[str, int], dict[str, Prediction], str]:
+    """Find out which images are of one form, and let a person name their clusters of characters.
 
-    The readings are by file name, for those images of which something is known; they are
-    proposals, to be confirmed image by image. What is kept in ``names_file`` is not asked again.
-    Raises ValueError where clusters will not help, and says why.
+    Returns the form of each image by file name, 0 being the commonest; the predictions by file
+    name; and why clusters do not help, or "". There are no predictions if ``names_file`` is None or
+    clusters do not help. Files that cannot be read are left out. Raises OSError if no window can
+    be opened, or if a name cannot be written.
     """
     images = read_images(files)
-    found = find_forms(images)
-    sheets = sorted(
-        (sheet for names, one in found for sheet in make_sheets(names, one)),
-        key=lambda sheet: -len(sheet.members),
-    )
-    boxes = {
-        (names[crop.image], crop.place): crop.box for names, one in found for crop in one.crops
-    }
-    with contextlib.closing(Naming(sheets, names_file)) as naming:
-        if naming.next_open(0) is not None:
-            SheetWindow(open_gui(), naming, images, boxes).run()
-        named, outliers = naming.names(), naming.outliers
-    readings: dict[str, Reading] = {}
-    for names, one in found:
-        ids = [(names[crop.image], crop.place) for crop in one.crops]
-        cluster_names = {
-            number: named[ids[i]]
-            for number, i in enumerate(grouping.exemplars(one))
-            if ids[i] in named
-        }
-        strange = {i for i, crop in enumerate(ids) if crop in outliers}
-        read = grouping.propose(one, cluster_names, strange)
-        readings.update({names[image]: reading for image, reading in read.items()})
-    return readings
-
-
-def image_groups(files: Sequence[Path]) -> dict[str, int]:
-    """Return the form of captcha that each image seems to be, by file name; 0 is the commonest.
-
-    Files that cannot be read are left out.
-    """
-    images = read_images(files)
-    return dict(zip(images, grouping.group_images(list(images.values())).tolist(), strict=True))
+    if not images:
+        return {}, {}, "None of the images can be read."
+    numbers = grouping.group_images(list(images.values()))
+    forms = dict(zip(images, numbers.tolist(), strict=True))
+    try:
+        return forms, name_characters(images, forms, names_file) if names_file else {}, ""
+    except ValueError as error:
+        return forms, {}, str(error)
 
 
 def read_images(files: Sequence[Path]) -> dict[str, np.ndarray]:
-    """Return the images, (H, W, 3) RGB, by file name; one that cannot be read is left out."""
+    """Return the images, (H, W, 3) RGB, by file name; those that cannot be read are left out."""
     images = {}
     for file in utils.progress(files, "reading"):
         try:
             images[file.name] = read_image(file)
         except (ValueError, OSError) as error:
-            utils.note(f"not read: {error}")
-    if not images:
-        raise ValueError("none of the images could be read.")
+            utils.note(f"Not read: {error}")
     return images
 
 
-def find_forms(images: dict[str, np.ndarray]) -> list[tuple[list[str], Found]]:
-    """Find the characters of each form of captcha; return its image names and what was found.
+def name_characters(
+    images: dict[str, np.ndarray], forms: dict[str, int], names_file: Path
+) -> dict[str, Prediction]:
+    """Let a person name the clusters of characters; return the predictions that follow.
 
-    Forms where clusters will not help are left out with a remark. Raises ValueError if that is
-    all of them.
+    They are by file name, for those images of which something is known. What stands in
+    ``names_file`` already is not asked again. Raises ValueError if clusters do not help.
     """
-    form = grouping.group_images(list(images.values()))
-    net, _ = model.load_checkpoint(utils.PRACTICE_MODEL)
+    found_forms = find_forms(images, forms)
+    sheets = [sheet for names, found in found_forms for sheet in make_sheets(names, found)]
+    sheets.sort(key=lambda sheet: -len(sheet.members))
+    boxes = {
+        (names[crop.image], crop.place): crop.box
+        for names, found in found_forms
+        for crop in found.crops
+    }
+    with contextlib.closing(Naming(sheets, names_file)) as naming:
+        if naming.next_open(0) is not None:
+            SheetWindow(open_gui(), naming, images, boxes).run()
+        predictions = {}
+        for names, found in found_forms:
+            predictions.update(propose(names, found, naming))
+    return predictions
+
+
+def find_forms(
+    images: dict[str, np.ndarray], forms: dict[str, int]
+) -> list[tuple[list[str], Found]]:
+    """Find the characters of each form; return the names of its images and what was found.
+
+    Forms where clusters do not help are left out with a remark. Raises ValueError if none is left.
+    """
+    net, _ = model.load_model(utils.PRACTICE_MODEL)
     helpful, reasons = [], []
-    for number in range(form.max() + 1):
-        names = [name for name, own in zip(images, form, strict=True) if own == number]
+    for number in range(max(forms.values()) + 1):
+        names = [name for name, own in forms.items() if own == number]
         try:
             found = grouping.find([images[name] for name in names], net)
         except ValueError as error:
@@ -119,8 +117,8 @@ def find_forms(images: dict[str, np.ndarray]) -> list[tuple[list[str], Found]]:
         else:
             reasons.append(
                 f"{len(names)} images like {names[0]}: clusters will not help here. Their two "
-                f"halves were grouped unlike (agreement {found.agreement:.2f}, "
-                f"{grouping.least_agreement} are needed): the characters touch or vary too much. "
+                f"halves were grouped differently (agreement {found.agreement:.2f}, "
+                f"{grouping.LEAST_AGREEMENT} is needed): the characters touch or vary too much. "
                 "Label with ORDER=name."
             )
     if not helpful:
@@ -131,34 +129,47 @@ def find_forms(images: dict[str, np.ndarray]) -> list[tuple[list[str], Found]]:
 
 
 def make_sheets(names: list[str], found: Found) -> list[Sheet]:
-    """Return the clusters of one form as sheets."""
+    """Return the clusters of one form as sheets; ``names`` are those of its images."""
     ids = [(names[crop.image], crop.place) for crop in found.crops]
     sheets = []
     for number, exemplar in enumerate(grouping.exemplars(found)):
         own = np.flatnonzero(found.cluster == number)
-        far_first = own[np.argsort(-grouping.from_middle(found.features[own]), kind="stable")]
+        far_first = own[np.argsort(-grouping.distance_to_mean(found.features[own]), kind="stable")]
         sheets.append(Sheet(ids[exemplar], [ids[i] for i in far_first]))
     return sheets
+
+
+def propose(names: list[str], found: Found, naming: Naming) -> dict[str, Prediction]:
+    """Return the predictions for the images of one form, by file name, from the clusters' names."""
+    ids = [(names[crop.image], crop.place) for crop in found.crops]
+    named = naming.names()
+    cluster_names = {
+        number: named[ids[i]]
+        for number, i in enumerate(grouping.exemplars(found))
+        if ids[i] in named
+    }
+    outliers = {i for i, crop in enumerate(ids) if crop in naming.outliers}
+    predictions = grouping.propose(found, cluster_names, outliers)
+    return {names[image]: prediction for image, prediction in predictions.items()}
 
 
 # ---------------------------------------------------------------- the window
 
 
 def grid(count: int) -> tuple[int, int, int]:
-    """Return the side of a cell, and how many columns and rows there are, for so many crops."""
-    for cell in (large_cell, small_cell):
-        columns, rows = sheet_size[0] // cell, sheet_size[1] // cell
+    """Return the side of a cell in pixels, the columns and the rows for a number of crops."""
+    for cell in (LARGE_CELL, SMALL_CELL):
+        columns, rows = SHEET_SIZE[0] // cell, SHEET_SIZE[1] // cell
         if count <= columns * rows:
             break
     return cell, columns, rows
 
 
-def draw_page(
+def render_page(
     crops: list[np.ndarray], marked: Sequence[bool], framed: int, cell: int, columns: int
 ) -> bytes:
-    """Draw crops (H, W, 3) in rows, as PPM; marked ones are crossed out, one is framed."""
-    page = np.full((sheet_size[1], sheet_size[0], 3), (221, 226, 232), np.uint8)
-    red, blue = (190, 20, 30), (30, 70, 160)
+    """Return a picture of crops (H, W, 3) in rows, as PPM; marked ones are crossed out."""
+    page = np.full((SHEET_SIZE[1], SHEET_SIZE[0], 3), GREY, np.uint8)
     for i, (crop, is_marked) in enumerate(zip(crops, marked, strict=True)):
         square = page[i // columns * cell :, i % columns * cell :][:cell, :cell]
         scale = min((cell - 8) / crop.shape[0], (cell - 8) / crop.shape[1], 4)
@@ -168,70 +179,55 @@ def draw_page(
         square[y : y + height, x : x + width] = cv2.resize(crop, (width, height), interpolation=how)
         if is_marked:
             picture, low, high = np.ascontiguousarray(square), 4, cell - 5
-            cv2.line(picture, (low, low), (high, high), red, 3, cv2.LINE_AA)
-            cv2.line(picture, (low, high), (high, low), red, 3, cv2.LINE_AA)
+            cv2.line(picture, (low, low), (high, high), RED, 3, cv2.LINE_AA)
+            cv2.line(picture, (low, high), (high, low), RED, 3, cv2.LINE_AA)
             square[:] = picture
         if i == framed:
-            square[:3], square[-3:], square[:, :3], square[:, -3:] = (blue,) * 4
-    return b"P6 %d %d 255\n" % sheet_size + page.tobytes()
+            square[:3], square[-3:], square[:, :3], square[:, -3:] = (BLUE,) * 4
+    return b"P6 %d %d 255\n" % SHEET_SIZE + page.tobytes()
 
 
 def make_window(sg: ModuleType) -> Any:  # noqa: ANN401
-    """Return the window. A key gives the same event as the button that names it."""
-    keys = {
-        "Keep": ("Enter", "<Return>", "<KP_Enter>", "<Linefeed>"),  # xdotool types the last
-        "Skip": ("Esc", "<Escape>"),
-        "Mark": ("Space, click", "<space>"),
-        "No character": ("Delete", "<Delete>"),
-        "Undo": ("Ctrl+Z", "<Control-z>", "<Control-Z>"),  # the second with Caps Lock
-        "Previous page": ("PageUp", "<Prior>"),
-        "Next page": ("PageDown", "<Next>"),
-    }
-    grey, wide = {"text_color": "#5b6672", "pad": 0}, {"pad": (0, 6), "expand_x": True}
+    """Return the window, of a size that no later text changes."""
+    grey, wide = {"text_color": SOFT, "pad": 0}, {"pad": (0, 6), "expand_x": True}
     buttons = [
-        sg.Button(f"{name}\n{legend}", key=name, border_width=0, size=(11, 2), **wide)
-        for name, (legend, *_) in keys.items()
+        sg.Button(f"{event}\n{legend}", key=event, border_width=0, size=(11, 2), **wide)
+        for event, (legend, *_) in KEYS.items()
+        if legend
     ]
+    place = sg.Text(key="place", size=(34, 1), justification="right", **grey)
     left = [
-        [sg.Text(key="what", **grey, size=(70, 1)), sg.Push(), sg.Text(key="place", **grey)],
-        [sg.Image(key="sheet", size=sheet_size, pad=(0, 6))],
+        [sg.Text(key="what", size=(66, 1), **grey), sg.Push(), place],
+        [sg.Image(key="sheet", size=SHEET_SIZE, pad=(0, 6))],
         [sg.Text(key="said", size=(80, 1), justification="center", **wide)],
         [sg.ProgressBar(1, key="bar", size=(1, 8), **wide)],
         [element for button in buttons for element in (button, sg.Text("", pad=2))][:-1],
     ]
+    name = {"size": (4, 1), "font": (FIXED_FONT, 52), "background_color": "white"}
     right = [
         [sg.Text("Name", **grey)],
-        [
-            sg.Text(
-                size=(4, 1),
-                font=(fixed_font, 52),
-                key="name",
-                justification="center",
-                background_color="white",
-                **wide,
-            )
-        ],
+        [sg.Text(key="name", justification="center", **name, **wide)],
         [sg.Text("Last names", **grey)],
-        [sg.Text(key="last", size=(10, 14), font=(fixed_font, 12), pad=(0, 6))],
+        [sg.Text(key="last", size=(10, 14), font=(FIXED_FONT, 12), pad=(0, 6))],
     ]
     layout = [[sg.Column(left, pad=8), sg.Column(right, pad=8, vertical_alignment="top")]]
+    # By default Ctrl with an arrow key would move the window.
     window = sg.Window("Cluster sheet", layout, grab_anywhere_using_control=False, finalize=True)
-    for name, (_, *bindings) in keys.items():
-        window[name].widget.configure(takefocus=0)  # else Space would press the button
+    fit_window(window)
+    for event, (legend, *bindings) in KEYS.items():
+        if legend:
+            window[event].widget.configure(takefocus=0)  # else Space would press the button
         for binding in bindings:
-            window.bind(binding, name)
-    for arrow in ("Left", "Right", "Up", "Down"):
-        window.bind(f"<{arrow}>", arrow)
-    window.bind("<Key>", "Key")
+            window.bind(binding, event)
     window["sheet"].bind("<Button-1>", "+click")
     window.TKroot.focus_force()  # without a window manager nothing could be typed otherwise
     return window
 
 
 class SheetWindow:
-    """The view of a Naming: shows the sheet in turn, and passes on what is pressed.
+    """The view of a Naming: shows the current sheet, and handles what is pressed.
 
-    While an event is handled the window must see no other: keys typed ahead would be lost.
+    No other event may be processed while one is handled: keys typed ahead would be lost.
     """
 
     def __init__(
@@ -253,48 +249,68 @@ class SheetWindow:
             event, _ = self.window.read()
             if event is None:
                 break
-            tk_event = self.window["sheet"].user_bind_event
-            if event == "Key":
-                self.handle(event, self.window.user_bind_event.char)
-            elif event == "sheet+click":
+            if event == "sheet+click":
+                tk_event = self.window["sheet"].user_bind_event
                 self.click(tk_event.x, tk_event.y)
             else:
-                self.handle(event)
+                character = self.window.user_bind_event.char if event == "Key" else ""
+                self.handle(event, character)
         self.window.close()
 
+    # ---- what the keys do
+
     def handle(self, event: str, character: str = "") -> None:
-        """Do what a key or a button asks for."""
-        naming, said = self.naming, ""
-        last = len(naming.sheet.members) - 1
-        _, columns, rows = grid(last + 1)
-        step = {"Left": -1, "Right": 1, "Up": -columns, "Down": columns}.get(event)
-        page = {"Previous page": -1, "Next page": 1}.get(event)
-        page_start = self.place // (columns * rows) * columns * rows
-        if event == "Key" and character.isprintable() and character:
-            naming.draft = character
-        elif event == "Key":
-            return  # Shift and the like
+        """Handle an event of KEYS; ``character`` is what the key "Key" types."""
+        said = ""
+        if event == "Key":
+            if not character.isprintable() or not character:
+                return  # Shift and the like
+            self.naming.draft = character
         elif event == "No character":
-            naming.draft = ""
-        elif event == "Keep" and naming.draft is None:
-            said = "Press the character that the sheet shows; Esc skips it."
-            self.closed = naming.next_open(0) is None
+            self.naming.draft = ""
         elif event in ("Keep", "Skip"):
-            done = naming.next_open(0) is None
-            naming.name() if event == "Keep" else naming.skip()
-            self.place, self.closed = 0, done and event == "Keep"
+            said = self.decide(event)
         elif event == "Undo":
-            said = "" if naming.undo() else "Nothing is left to undo."
+            said = "" if self.naming.undo() else "There is nothing left to undo."
             self.place = 0
         elif event == "Mark":
-            naming.mark(naming.sheet.members[self.place])
-            self.place = min(self.place + 1, last)
-        elif step is not None and 0 <= self.place + step <= last:
-            self.place += step
-        elif page is not None and 0 <= page_start + page * columns * rows <= last:
-            self.place = page_start + page * columns * rows
+            self.naming.mark(self.naming.sheet.members[self.place])
+            self.move("Right")
+        else:
+            self.move(event)
         if not self.closed:
             self.show(said)
+
+    def decide(self, event: str) -> str:
+        """Name the sheet or skip it; return what there is to say. Enter after the last closes."""
+        naming = self.naming
+        finished = naming.next_open(0) is None
+        if event == "Keep":
+            self.closed = finished
+            if naming.draft is None:
+                return "Press the character that the sheet shows; Esc skips it."
+            naming.name()
+        else:
+            naming.skip()
+        self.place = 0
+        return ""
+
+    def move(self, event: str) -> None:
+        """Move the frame by a cell or a page, as far as there are crops."""
+        count = len(self.naming.sheet.members)
+        _, columns, rows = grid(count)
+        size = columns * rows
+        page_start = self.place // size * size
+        place = {
+            "Left": self.place - 1,
+            "Right": self.place + 1,
+            "Up": self.place - columns,
+            "Down": self.place + columns,
+            "Previous page": page_start - size,
+            "Next page": page_start + size,
+        }[event]
+        if 0 <= place < count:
+            self.place = place
 
     def click(self, x: int, y: int) -> None:
         """Mark the crop at a pixel of the page."""
@@ -307,23 +323,13 @@ class SheetWindow:
             self.naming.mark(self.naming.sheet.members[place])
             self.show()
 
+    # ---- what the window shows
+
     def show(self, said: str = "") -> None:
-        """Show the sheet in turn."""
+        """Show the current sheet, and what there is to say."""
         naming, window = self.naming, self.window
-        members = naming.sheet.members
-        cell, columns, rows = grid(len(members))
-        page, pages = self.place // (columns * rows), -(-len(members) // (columns * rows))
-        start = page * columns * rows
-        shown = members[start : start + columns * rows]
-        marked = [crop in naming.marked for crop in shown]
-        crops = [self.crop(crop) for crop in shown]
-        window["sheet"].update(data=draw_page(crops, marked, self.place - start, cell, columns))
+        self.show_page()
         named, skipped, left = naming.counts()
-        window["what"].update(
-            f"{len(members)} alike, the least typical first"
-            + (f"; page {page + 1} of {pages}" if pages > 1 else "")
-            + (f"; {len(naming.marked)} marked as not belonging" if naming.marked else "")
-        )
         window["place"].update(f"{named} named    {skipped} skipped    {left} left")
         draft = {None: "?", "": "none"}.get(naming.draft, naming.draft)
         window["name"].update(draft)
@@ -333,10 +339,24 @@ class SheetWindow:
         total = len(naming.sheets)
         window["bar"].widget.configure(maximum=total, value=total - left)
         latest = list(naming.decided.values())[:-15:-1]
-        window["last"].update(
-            "\n".join(
-                name or ("(none)" if state == "named" else "(skipped)") for name, state in latest
-            )
+        words = {"named": "(none)", "skipped": "(skipped)"}
+        window["last"].update("\n".join(name or words[state] for name, state in latest))
+
+    def show_page(self) -> None:
+        """Show the page of the current sheet that holds the framed crop."""
+        members, marked = self.naming.sheet.members, self.naming.marked
+        cell, columns, rows = grid(len(members))
+        size = columns * rows
+        page, pages = self.place // size, -(-len(members) // size)
+        shown = members[page * size : (page + 1) * size]
+        crops = [self.crop(crop) for crop in shown]
+        crossed = [crop in marked for crop in shown]
+        data = render_page(crops, crossed, self.place - page * size, cell, columns)
+        self.window["sheet"].update(data=data)
+        self.window["what"].update(
+            f"{len(members)} alike, the least typical first"
+            + (f"; page {page + 1} of {pages}" if pages > 1 else "")
+            + (f"; {len(marked)} marked" if marked else "")
         )
 
     def crop(self, crop: CropId) -> np.ndarray:
@@ -344,17 +364,3 @@ class SheetWindow:
         image = self.images[crop[0]]
         left, top, right, bottom = self.boxes[crop]
         return image[max(0, top - 3) : bottom + 3, max(0, left - 3) : right + 3]
-
-
-def main() -> None:
-    """Name the clusters of a folder's images, and print what the images then seem to say."""
-    utils.settings(globals(), sys.argv[1:])
-    files = utils.image_files(IMAGE_FOLDER)
-    readings = name_characters(files, NAMES_FILE)
-    for name, reading in readings.items():
-        print(f"{name}\t{reading.text}\t{reading.confidence:.4f}")
-    utils.note(f"{len(readings)} of {len(files)} images have a proposal. Next: label_helper.py")
-
-
-if __name__ == "__main__":
-    utils.run(main)
