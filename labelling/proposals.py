@@ -1,95 +1,62 @@
-"""What the computer proposes for each image, and how often it was right: for the label window.
+"""What is proposed for each image, in which order the images come, and how often it was right."""
 
-Started as a program, it reads images for the window, which then never waits for the network:
-
-    python -m labelling.proposals MODEL_FILE IMAGE_FOLDER
-"""
-
-import contextlib
 import itertools
-import json
-import os
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timezone
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import utils
-from files import tables
-from files.images import read_image
+from files.images import content_hash
 from labelling.labels import Labelling
-from utils import Reading
+from labelling.reader import Reader
+from labelling.review import Suspect
+from utils import Prediction
 
-orders = ("name", "least-sure", "most-sure", "cluster")
-batch_size = 32  # images read at a time: about a tenth of a second
+ORDERS = ("name", "least-sure", "most-sure", "cluster")
+CASES: dict[str, Callable[[str], str]] = {"keep": str, "lower": str.lower, "upper": str.upper}
 
 
 class Offer(NamedTuple):
     """What stands in the entry before anything is typed."""
 
     text: str
-    doubtful: list[int]  # the places in the text that want a look
+    doubtful: list[int]  # the places in the text that should be checked
     marks: list[str]  # what stands beneath each character
-    said: str  # a remark about the whole
+    remark: str  # about the whole
     how: str  # what the labels file says if the text is confirmed as it stands
 
 
-class Suspect(NamedTuple):
-    """A label that is probably wrong, and what a network read that had never seen it."""
-
-    label: str
-    reading: str
-    confidence: float
-
-
 class Proposals:
-    """What to offer for each image: a reading from wherever, or a label under review.
+    """What to offer for each image: a prediction from any source, or a label under review.
 
-    ``readings`` may grow while it is used. Characters below the confidence ``doubtful`` are marked;
-    ``unaided`` is the share of the images for which nothing is offered although there is a reading,
-    so that what is typed for them says how good the readings are. ``fold`` is done to each text.
+    ``predictions`` may grow while it is used. Characters below the confidence ``doubtful`` are
+    marked; ``unaided`` is the share of the images for which nothing is offered although there is a
+    prediction, so that what is typed for them measures the predictions. ``case`` is applied to
+    every text.
     """
 
     def __init__(
         self,
-        readings: dict[str, Reading],
+        predictions: dict[str, Prediction],
         order: str = "name",
         doubtful: float = 0.95,
         unaided: float = 0.0,
-        fold: Callable[[str], str] = str,
-        suspects: dict[str, Suspect] | None = None,
+        case: Callable[[str], str] = str,
     ) -> None:
-        self.readings, self.order, self.doubtful = readings, order, doubtful
-        self.unaided, self.fold, self.suspects = unaided, fold, suspects or {}
-        self.arranged_with = 0  # how many readings there were when the images were put in order
-        self.reader: Reader | None = None  # who fills the readings, if anybody does
-        self.groups: dict[str, int] = {}  # the form of captcha that each image seems to be
+        self.predictions, self.order, self.doubtful = predictions, order, doubtful
+        self.unaided, self.case = unaided, case
+        self.suspects: dict[str, Suspect] = {}  # the labels under review, by image
+        self.groups: dict[str, int] = {}  # the form of captcha that each image seems to have
+        self.reader: Reader | None = None  # adds predictions, if there is one
+        self.arranged_with = 0  # how many predictions there were when the images were arranged
 
-    def read(self, model_file: Path, folder: Path, images: Iterable[str]) -> None:
-        """Have images read by a model, as soon as the reader is started."""
-        self.reader = Reader(model_file, folder, images, self.readings)
-
-    def group(self, files: Sequence[Path], names_file: Path | None) -> str:
-        """Find out which images are of one form; with ``names_file`` have characters named, too.
-
-        The names of clusters become readings. Returns why clusters do not help, or "".
-        """
-        from labelling.clusters import window  # here, because it takes seconds
-
-        try:
-            self.groups = window.image_groups(files)
-            if names_file:
-                self.readings.update(window.name_characters(files, names_file))
-        except ValueError as error:
-            return str(error)
-        return ""
+    def read(self, model_file: Path, folder: Path, images: Sequence[str]) -> Reader:
+        """Have images read by a model, as soon as the reader that is returned is started."""
+        self.reader = Reader(model_file, folder, images, self.predictions)
+        return self.reader
 
     def close(self) -> None:
-        """Have nothing read any more."""
+        """Stop the reader."""
         if self.reader:
             self.reader.close()
 
@@ -97,48 +64,47 @@ class Proposals:
         """Return what stands in the entry at first, or None if that is nothing."""
         if image in self.suspects:
             return offer_suspect(self.suspects[image])
-        reading = self.readings.get(image)
-        if reading is None or not reading.text or self.is_unaided(image):
+        prediction = self.predictions.get(image)
+        if prediction is None or not prediction.text or self.is_unaided(image):
             return None
-        return offer_reading(reading._replace(text=self.fold(reading.text)), self.doubtful)
+        text = self.case(prediction.text)
+        return offer_prediction(prediction._replace(text=text), self.doubtful)
 
     def is_unaided(self, image: str) -> bool:
         """Tell whether an image is one of those that come without a proposal; always the same."""
         name = image.encode(errors="surrogateescape")
-        return int(utils.content_hash(name)[:8], 16) / 16**8 < self.unaided
+        return int(content_hash(name)[:8], 16) / 16**8 < self.unaided
 
     def arrange(self, images: Sequence[str]) -> list[str]:
-        """Return the images in the order that is set; those not read yet come last."""
-        if self.order == "cluster":  # the forms one after the other
+        """Return the images in the order that is set; those without a prediction come last."""
+        if self.order == "cluster":  # one form after the other
             return sorted(images, key=lambda image: (self.groups.get(image, len(images)), image))
         sign = {"least-sure": 1, "most-sure": -1}.get(self.order, 0)
-        read = self.readings if sign else {}
-        self.arranged_with = len(read)
+        predictions = self.predictions if sign else {}
+        self.arranged_with = len(predictions)
 
-        def place(image: str) -> tuple[bool, float, str]:
-            """Return what to sort an image by; those that were not read come last."""
-            reading = read.get(image)
-            return (
-                (True, 0, image) if reading is None else (False, sign * reading.confidence, image)
-            )
+        def sort_key(image: str) -> tuple[bool, float, str]:
+            """Return what to sort an image by."""
+            prediction = predictions.get(image)
+            return prediction is None, sign * prediction.confidence if prediction else 0, image
 
-        return sorted(images, key=place)
+        return sorted(images, key=sort_key)
 
     def sort_ahead(self, labelling: Labelling) -> None:
-        """Put the images still to come in order again, if more of them have been read."""
-        if self.order in ("least-sure", "most-sure") and self.arranged_with < len(self.readings):
+        """Sort the images that are still to come again, if there are more predictions by now."""
+        if self.order in ("least-sure", "most-sure") and self.arranged_with < len(self.predictions):
             images, here = labelling.images, labelling.position + 1
-            labelling.arrange(images[:here] + self.arrange(images[here:]))
+            labelling.reorder(images[:here] + self.arrange(images[here:]))
 
     def change_order(self, labelling: Labelling) -> str:
-        """Set the next order and go to the first open image in it; say what was done."""
-        if self.order not in orders:
+        """Set the next order and go to its first open image; return in words what was done."""
+        if self.order not in ORDERS:
             return f"The {self.order} have no other order."
-        if not self.readings:
+        if not self.predictions:
             return "Another order needs a model, and images that it has read."
-        there = orders if self.groups else orders[:-1]
-        self.order = there[(there.index(self.order) + 1) % len(there)]
-        labelling.arrange(self.arrange(labelling.images))
+        orders = ORDERS if self.groups else ORDERS[:-1]
+        self.order = orders[(orders.index(self.order) + 1) % len(orders)]
+        labelling.reorder(self.arrange(labelling.images))
         first = labelling.next_open(0)
         labelling.go(labelling.position if first is None else first)
         return f"Now {self.order_in_words()}."
@@ -147,110 +113,63 @@ class Proposals:
         """Say in which order the images come."""
         return f"by {self.order}" if self.order in ("name", "cluster") else f"{self.order} first"
 
-    def unaided_right(self, labelling: Labelling) -> list[bool]:
-        """Return whether the reading was right for each image that was just typed unaided."""
+    def unaided_correct(self, labelling: Labelling) -> list[bool]:
+        """Return, for each image just typed unaided, whether its prediction was correct."""
         return [
-            self.fold(self.readings[row["image"]].text) == row["label"]
+            self.case(self.predictions[row["image"]].text) == row["label"]
             for row in labelling.labelled_now()
-            if row["image"] in self.readings and self.is_unaided(row["image"])
+            if row["image"] in self.predictions and self.is_unaided(row["image"])
         ]
 
 
-def offer_reading(reading: Reading, threshold: float) -> Offer:
-    """Return the offer of a reading: the confidence in per cent stands beneath each character.
+def offer_prediction(prediction: Prediction, threshold: float) -> Offer:
+    """Return the offer of a prediction: the confidence in percent stands beneath each character.
 
     Without a confidence for each character nothing stands there, and none is doubtful.
     """
-    known = len(reading.characters) == len(reading.text)
-    chances = reading.characters if known else []
-    places = [place for place, chance in enumerate(chances) if chance < threshold]
-    marks = [str(min(99, int(100 * chance))) for chance in chances] or [""] * len(reading.text)
-    said = f"Read with a confidence of {100 * reading.confidence:.0f} %."
-    return Offer(reading.text, places, marks, said, "accepted")
+    known = len(prediction.character_confidences) == len(prediction.text)
+    confidences = prediction.character_confidences if known else []
+    places = [place for place, confidence in enumerate(confidences) if confidence < threshold]
+    marks = [str(min(99, int(100 * one))) for one in confidences] or [""] * len(prediction.text)
+    remark = f"Read with a confidence of {100 * prediction.confidence:.0f} %."
+    return Offer(prediction.text, places, marks, remark, "accepted")
 
 
 def offer_suspect(suspect: Suspect) -> Offer:
     """Return a label under review: beneath it stands what was read differently."""
-    pairs = list(itertools.zip_longest(suspect.label, suspect.reading, fillvalue=""))
+    pairs = list(itertools.zip_longest(suspect.label, suspect.prediction, fillvalue=""))
     differ = [place for place, (label, read) in enumerate(pairs) if label != read]
-    if len(suspect.label) != len(suspect.reading):
+    if len(suspect.label) != len(suspect.prediction):
         differ = []
     marks = [read if place in differ else "" for place, (_, read) in enumerate(pairs)]
-    said = f"Read as {suspect.reading or 'nothing'} with {100 * suspect.confidence:.0f} %."
-    return Offer(suspect.label, differ, marks[: len(suspect.label)], said, "checked")
+    remark = f"Read as {suspect.prediction or 'nothing'} with {100 * suspect.confidence:.0f} %."
+    return Offer(suspect.label, differ, marks[: len(suspect.label)], remark, "checked")
 
 
-def read_suspects(
-    table: Path, files: Iterable[Path], here: dict[str, dict[str, str]]
-) -> dict[str, Suspect]:
-    """Return the labels of suspects.csv that were read differently, the most suspicious first.
-
-    The images there are copies that split_data.py named; the originals among ``files`` are found
-    by their content. ``here`` are the rows of labels.csv that count now, by image: their labels
-    come before those of the table. Raises ValueError if there is no such table, or if it is about
-    other images.
-    """
-    if not table.is_file():
-        raise ValueError(f"there is no {table}; run train_script.py AUDIT_FOLDS=4 first.")
-    original = {utils.content_hash(file.read_bytes())[:8]: file.name for file in files}
-    suspects, missing = {}, 0
-    rows = tables.read_table(table, utils.SUSPECT_COLUMNS)
-    for row in rows:
-        parsed = utils.parse_split_name(Path(row["image"]).name)
-        image = original.get(parsed[1]) if parsed else None
-        if image is None:
-            missing += 1
-            continue
-        if row["label"] != row["reading"]:
-            label = here.get(image, row)["label"] or row["label"]
-            suspects[image] = Suspect(label, row["reading"], float(row["confidence"]))
-    without = len(suspects.keys() - here.keys())
-    if without:
-        utils.note(
-            f"{without} of the images have no row in the labels file yet. It will hold what you "
-            "decide now; take in the other labels with IMPORT_FROM before you split by it."
-        )
-    if missing:
-        utils.note(f"{missing} of the {len(rows)} images in {table} are not in the image folder.")
-    if not suspects:
-        raise ValueError(f"{table} names no image of the folder that was read differently.")
-    return suspects
-
-
-def written_at(file: Path) -> str:
-    """Return the time at which a file was written, as it would stand in the tables."""
-    moment = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
-    return moment.isoformat(timespec="seconds")
-
-
-# ---------------------------------------------------------------- what comes of it
+# ---------------------------------------------------------------- what came of it
 
 
 def report(labelling: Labelling, proposals: Proposals) -> list[str]:
-    """Return what this run says about the model, in sentences for the person."""
-    lines, right = [], proposals.unaided_right(labelling)
-    if right:
-        from training.metrics import (
-            wilson_interval,  # brings torch, so not before the window is closed
-        )
-
-        share = sum(right) / len(right)
-        low, high = wilson_interval(share, len(right))
+    """Return what this run says about the model, as sentences for the person."""
+    lines, correct = [], proposals.unaided_correct(labelling)
+    if correct:
+        share = sum(correct) / len(correct)
+        low, high = utils.wilson_interval(share, len(correct))
         which = "" if proposals.order == "name" else f", of those that came {proposals.order} first"
         lines.append(
-            f"Without seeing its proposal you agreed with the model on {sum(right)} of "
-            f"{len(right)} images: {100 * share:.0f} % (95 % interval {100 * low:.0f} to "
+            f"Without seeing its proposal you agreed with the model on {sum(correct)} of "
+            f"{len(correct)} images: {100 * share:.0f} % (95 % interval {100 * low:.0f} to "
             f"{100 * high:.0f} %){which}."
         )
     hows = [row["how"] for row in labelling.labelled_now()]
-    offered = right + [how == "accepted" for how in hows if how in ("accepted", "corrected")]
-    if offered:
+    judged = correct + [how == "accepted" for how in hows if how in ("accepted", "corrected")]
+    if judged:
         accepted, corrected = hows.count("accepted"), hows.count("corrected")
-        lines.append(f"{accepted} proposals were right, {corrected} were corrected.")
+        lines.append(f"{accepted} proposals were accepted, {corrected} were corrected.")
     counts, reader = labelling.counts(), proposals.reader
     trained = reader.trained if reader else None  # stays None if the model was not loaded in time
     learnt = None if trained is None else labelling.confirmed_before(trained)
-    wrong = 1 - sum(offered) / len(offered) if offered else None
+    wrong = 1 - sum(judged) / len(judged) if judged else None
     if counts["open"] and (reader is None or trained is not None):
         lines.append(advice(counts["confirmed"], learnt, wrong, counts["open"]))
     return [line + "\n" for line in lines]
@@ -259,8 +178,8 @@ def report(labelling: Labelling, proposals: Proposals) -> list[str]:
 def advice(labels: int, learnt: int | None, wrong: float | None, left: int) -> str:
     """Say when training would pay.
 
-    ``learnt`` of the ``labels`` were there when the model was trained (None: there is no model);
-    it reads the share ``wrong`` of the images wrong; ``left`` images are open. Twice the labels
+    ``learnt`` of the ``labels`` existed when the model was trained (None: there is no model); it
+    reads the share ``wrong`` of the images incorrectly; ``left`` images are open. Twice the labels
     about halve the errors: 50, 100, 200, 400 labels of the benchmark wilhelmy-1070 left 36, 10, 5
     and 1.4 % of the images wrong.
     """
@@ -276,103 +195,5 @@ def advice(labels: int, learnt: int | None, wrong: float | None, left: int) -> s
         return f"Training again would hardly save typing: {left} images are left."
     return (
         f"Training again would pay: the model learnt from {learnt} labels, now there are {labels}; "
-        f"of the {left} images left it would read about {corrections:.0f} wrong."
+        f"of the {left} images left it would get about {corrections:.0f} wrong."
     )
-
-
-# ---------------------------------------------------------------- reading in another process
-
-
-class Reader:
-    """Has images read by a model, the ones needed next first, and notes each reading.
-
-    In another process, because importing torch stops every thread of this one for a quarter of a
-    second or more. It ends with this one, however this one ends.
-    """
-
-    def __init__(
-        self, model_file: Path, folder: Path, images: Iterable[str], readings: dict[str, Reading]
-    ) -> None:
-        self.readings = readings
-        self.needed: Sequence[str] = ()  # whose turn comes next; may be set at any time
-        self.trained: str | None = None  # when the model was trained, once it is loaded
-        self.trouble = ""  # why there are no more readings
-        module = [sys.executable, "-m", "labelling.proposals"]
-        self.command = [*module, str(model_file.resolve()), str(folder.resolve())]
-        self.process: subprocess.Popen | None = None
-        self.thread = threading.Thread(target=self.work, args=[dict.fromkeys(images)], daemon=True)
-
-    def start(self) -> None:
-        """Begin to read."""
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            self.command, stdin=pipe, stdout=pipe, encoding="utf-8", cwd=utils.DATA.parent
-        )
-        self.thread.start()
-
-    def work(self, unread: dict[str, None]) -> None:
-        """Ask for one batch after another until all images are read."""
-        try:
-            self.trained = self.hear()["trained"]
-            while unread:
-                wanted = [image for image in self.needed if image in unread]
-                batch = dict.fromkeys([*wanted, *itertools.islice(unread, batch_size)])
-                batch = list(batch)[:batch_size]
-                for image in batch:
-                    del unread[image]
-                print(json.dumps(batch), file=self.process.stdin, flush=True)
-                answer = self.hear()
-                self.readings.update({image: Reading(*read) for image, read in answer.items()})
-            self.process.stdin.close()
-        except (OSError, ValueError) as error:
-            self.trouble = self.trouble or f"the reading stopped ({error})"
-
-    def hear(self) -> dict:
-        """Return the next answer. Raises ValueError if there is none."""
-        answer = json.loads(self.process.stdout.readline() or '{"error": "no answer came"}')
-        if "error" in answer:
-            raise ValueError(answer["error"])
-        return answer
-
-    def close(self) -> None:
-        """End the other process."""
-        if self.process is None:
-            return
-        self.process.kill()
-        self.thread.join()
-        with contextlib.suppress(OSError):  # something may still have been on its way
-            self.process.stdin.close()
-        self.process.stdout.close()
-        self.process.wait()
-
-
-def serve(model_file: Path, folder: Path) -> None:
-    """Read the images named on standard input, a JSON list a line; answer each with a JSON line."""
-    for name in ("SIGINT", "SIGPIPE"):  # Ctrl+C, or a window that was killed, ends this process ...
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)  # ... without a word
-    if hasattr(os, "nice"):
-        os.nice(19)  # the window comes first
-    import torch
-
-    import model
-
-    try:
-        net, about = model.load_checkpoint(model_file)
-    except ValueError as error:
-        print(json.dumps({"error": str(error)}), flush=True)
-        return
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
-    net.to(model.best_device())
-    print(json.dumps({"trained": about.get("time", "")}), flush=True)
-    for line in sys.stdin:
-        images = {}
-        for name in json.loads(line):
-            with contextlib.suppress(ValueError, OSError):  # the window says what is wrong with it
-                images[name] = model.prepare(net, read_image(folder / name))
-        readings = model.read_images(net, torch.stack(list(images.values()))) if images else []
-        print(json.dumps(dict(zip(images, readings, strict=True))), flush=True)
-
-
-if __name__ == "__main__":
-    serve(Path(sys.argv[1]), Path(sys.argv[2]))
