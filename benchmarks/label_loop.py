@@ -4,10 +4,10 @@
     python benchmarks/label_loop.py IMAGE_FOLDER=/my/captchas START_FROM=practice
 
 The true labels, in index.csv or in the file names, play the person. Everything else is real: the
-proposals and their order are those of the label window, and between two sittings split_data.py and
-train_script.py run as they are. The person types what comes without a proposal, presses Enter on
-a right one, and corrects a wrong one by the fewest keys. He is not perfect: he types a character
-wrong now and then, and overlooks some wrong characters that the window did not mark.
+proposals and their order are those of the label window, and between two sessions split_data.py and
+train_script.py run as they are. The person types what comes without a proposal, presses Enter on a
+correct one, and corrects a wrong one with the fewest keys. People make mistakes: now and then a
+character is mistyped, or a wrong one overlooked that the window did not mark.
 """
 
 import json
@@ -17,20 +17,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from folds import call  # noqa: E402
-
-import utils  # noqa: E402
-from labelling.exchange import read_answers  # noqa: E402
-from labelling.labels import Labelling  # noqa: E402
-from labelling.proposals import Offer, Proposals, Reader  # noqa: E402
+import utils
+from benchmarks.folds import call
+from labelling.exchange import read_answers
+from labelling.labels import Labelling
+from labelling.proposals import Offer, Proposals
 
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGE_FOLDER = utils.DATA / "download"  # images with an index.csv, or named by their labels
 LABEL_PATTERN = "(.+)"  # see split_data.py
 COUNT = 1000  # images to label, drawn by the seed
-TRAIN_AT = [60, 200, 500]  # how many labels there are at each training
-TEST_FRACTION = 0.05  # see split_data.py; small, as the unaided images say how well it reads
-START_FROM: Path | None = None  # see train_script.py; "practice" also proposes from the start
+TRAIN_AT = [60, 200, 500]  # after how many labels to train
+TEST_FRACTION = 0.05  # see split_data.py; small, as the unaided images show how well it reads
+START_FROM: Path | str | None = None  # see train_script.py; "practice" also proposes from the start
 ORDER = "most-sure"  # see label_helper.py
 UNAIDED = 0.03  # see label_helper.py
 DOUBTFUL = 0.95  # see label_helper.py
@@ -42,7 +41,7 @@ WORK_FOLDER = utils.DATA / "label_loop"  # for labels, split and model; emptied 
 
 
 def main() -> None:
-    """Label as the constants say."""
+    """Label as the settings say."""
     utils.settings(globals(), sys.argv[1:])
     truth = true_labels(IMAGE_FOLDER, LABEL_PATTERN)
     if len(truth) < COUNT:
@@ -53,17 +52,19 @@ def main() -> None:
     labels_file.unlink(missing_ok=True)
     person = Person(truth, OVERLOOKED, SLIPS, rng)
 
-    model_file = utils.PRACTICE_MODEL if str(START_FROM) == "practice" else START_FROM
+    model_file = utils.model_file(START_FROM) if START_FROM else None
     goals = [*(goal for goal in sorted(TRAIN_AT) if goal < COUNT), COUNT]
-    print("labels  typed  corrected  accepted  proposals right, %  keys each  seconds of training")
+    print(
+        "labels  typed  corrected  accepted  proposals correct, %  keys each  seconds of training"
+    )
     while goals:
-        sit_down(person, labels_file, model_file, goals[0])
+        label_until(person, labels_file, model_file, goals[0])
         labels = len(person.given)
         seconds = ""
         if labels < COUNT:
             try:
                 seconds = train(labels_file, model_folder)
-                model_file = model_folder / "captcha.pt"
+                model_file = model_folder / "captcha.safetensors"
                 goals.pop(0)
             except ValueError as error:  # too few labels, say the scripts: type a few more
                 utils.note(f"{labels} labels: {error}")
@@ -76,7 +77,7 @@ def main() -> None:
     print(
         f"{IMAGE_FOLDER.name}: {typed} of {COUNT} images typed ({100 * typed / COUNT:.1f} %; "
         f"{person.typed} whole, {person.corrected} corrected), {person.keys} keys instead of "
-        f"{keys}; {100 * (1 - wrong / COUNT):.1f} % of the labels are right"
+        f"{keys}; {100 * (1 - wrong / COUNT):.1f} % of the labels are correct"
     )
 
 
@@ -85,23 +86,21 @@ def true_labels(folder: Path, pattern: str) -> dict[str, str]:
     if (folder / "index.csv").is_file():
         answers = read_answers(folder / "index.csv")
         return {f.name: answers[f.name] for f in utils.image_files(folder) if f.name in answers}
-    return {
-        f.name: label
-        for f, label in utils.labels_from_names(utils.image_files(folder), pattern).items()
-    }
+    labels = utils.labels_from_names(utils.image_files(folder), pattern)
+    return {file.name: label for file, label in labels.items()}
 
 
 class Person:
-    """Who labels: knows the truth, counts the keys, and errs a little."""
+    """Labels as a person would: knows the truth, counts the keys, makes a few mistakes."""
 
     def __init__(
         self, truth: dict[str, str], overlooked: float, slips: float, rng: random.Random
     ) -> None:
         self.truth, self.overlooked, self.slips, self.rng = truth, overlooked, slips, rng
-        self.charset = utils.make_charset(list(truth.values()))
+        self.charset = sorted(set("".join(truth.values())))
         self.given: dict[str, str] = {}
         self.typed = self.corrected = self.accepted = self.keys = 0
-        self.right: list[bool] = []  # of the proposals in this sitting, shown or not
+        self.correct: list[bool] = []  # of the proposals in this session, shown or not
 
     def label(self, image: str, offer: Offer | None) -> str:
         """Return the label given to an image for which this was offered."""
@@ -122,7 +121,7 @@ class Person:
         return label
 
     def overlooks(self, offer: Offer, truth: str) -> bool:
-        """Tell whether a wrong proposal is taken for right: not if what is wrong is marked."""
+        """Tell whether a wrong proposal is accepted: not if what is wrong is marked."""
         marked = len(offer.text) == len(truth) and set(offer.doubtful) & set(
             differences(offer.text, truth)
         )
@@ -137,10 +136,10 @@ class Person:
         return text
 
     def describe(self) -> str:
-        """Return what was done so far, and how good the proposals of this sitting were."""
-        right = f"{100 * sum(self.right) / len(self.right):.1f}" if self.right else ""
+        """Return what was done so far, and how good the proposals of this session were."""
+        correct = f"{100 * sum(self.correct) / len(self.correct):.1f}" if self.correct else ""
         return (
-            f"{self.typed:5d}  {self.corrected:9d}  {self.accepted:8d}  {right:>18}  "
+            f"{self.typed:5d}  {self.corrected:9d}  {self.accepted:8d}  {correct:>20}  "
             f"{self.keys / len(self.given):9.2f}"
         )
 
@@ -151,40 +150,39 @@ def differences(text: str, other: str) -> list[int]:
 
 
 def keys_to_correct(offer: Offer, truth: str) -> int:
-    """Return the fewest keys that make the truth of a wrong proposal, Enter included.
+    """Return the fewest keys that turn a wrong proposal into the truth, Enter included.
 
-    Marked characters are gone through by typing, or by Tab where they are right; all is typed
-    anew where the length is wrong or a character is wrong that is not marked.
+    Marked characters are typed, or passed over with Tab where they are correct; everything is typed
+    again where the length is wrong, or a character that is not marked.
     """
-    anew = bool(offer.doubtful) + len(truth) + 1  # Ctrl+A, unless all is selected already
+    again = bool(offer.doubtful) + len(truth) + 1  # Ctrl+A, unless all is selected already
     if len(offer.text) != len(truth):
-        return anew
+        return again
     wrong = differences(offer.text, truth)
     if set(wrong) <= set(offer.doubtful):
         return sum(place <= wrong[-1] for place in offer.doubtful) + 1
-    return anew
+    return again
 
 
-def sit_down(person: Person, labels_file: Path, model_file: Path | None, goal: int) -> None:
+def label_until(person: Person, labels_file: Path, model_file: Path | None, goal: int) -> None:
     """Label until there are ``goal`` labels, with the proposals of a model if there is one."""
     labelling = Labelling(list(person.truth), labels_file)
-    computer = Proposals({}, ORDER, DOUBTFUL, UNAIDED)
-    person.right = []
+    proposals = Proposals({}, ORDER, DOUBTFUL, UNAIDED)
+    person.correct = []
     if model_file:
-        images = labelling.coming(len(labelling.images))
-        reader = Reader(model_file, IMAGE_FOLDER, images, computer.readings)
+        reader = proposals.read(model_file, IMAGE_FOLDER, labelling.upcoming(len(person.truth)))
         reader.start()
         reader.thread.join()  # the window would not wait; this program has no need to hurry
         reader.close()
         if reader.trouble:
             raise ValueError(reader.trouble)
-        labelling.arrange(computer.arrange(labelling.images))
-        labelling.go(labelling.next_open(0))
+        labelling.reorder(proposals.arrange(labelling.images))
+        labelling.go(labelling.next_open(0) or 0)
     while len(person.given) < goal:
         image = labelling.image
-        if image in computer.readings:
-            person.right.append(computer.readings[image].text == person.truth[image])
-        labelling.decide(person.label(image, computer.offer(image)))
+        if image in proposals.predictions:
+            person.correct.append(proposals.predictions[image].text == person.truth[image])
+        labelling.decide(person.label(image, proposals.offer(image)))
     labelling.close()
 
 

@@ -1,10 +1,10 @@
-"""How fast and how safe the label window is, typed at for real on a virtual screen.
+"""Measure how fast and how safe the label window is, with real keys on a virtual screen.
 
     python benchmarks/label_speed.py
 
 Needs Xvfb and xdotool, and WINDOW_MANAGER for one of the measurements. Prints how long the window
-takes to open, the time from Enter to the next image, whether keys are lost at DELAY ms a key with
-and without a window manager, and what is left after kill -9 at random moments while typing.
+takes to open, the time from Enter to the next image, whether keys are lost at DELAY ms per key with
+and without a window manager, and what is left after kill -9 at random moments during typing.
 """
 
 import contextlib
@@ -18,32 +18,31 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-project = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(project))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import numpy as np  # noqa: E402
-from pyvirtualdisplay import Display  # noqa: E402
+import numpy as np
+from pyvirtualdisplay import Display
 
-import utils  # noqa: E402
-from files import tables  # noqa: E402
-from practice import forms  # noqa: E402
+import utils
+from files.tables import LABEL_COLUMNS, read_table
+from practice import forms
 
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGES = 10_000  # in the folder that is opened
-OPENINGS = 5  # how often
+OPENINGS = 5  # how often it is opened
 LABELS = 300  # typed for the time from Enter to the next image, and for lost keys
 DELAY = 12  # ms between keys
-KILLS = 100  # how often the window is killed while one types
+KILLS = 100  # how often the window is killed during typing
 MODEL_FILE = utils.PRACTICE_MODEL  # proposes in one of the measurements
 WINDOW_MANAGER = "matchbox-window-manager"  # any that is installed
 WORK_FOLDER = utils.DATA / "label_speed"  # for images and labels
 # --------------------------------------------------------------------------------------------------
 
-letters = "abcdefgh2345678"
+LETTERS = "abcdefgh2345678"
 
 
 def main() -> None:
-    """Measure as the constants say."""
+    """Measure as the settings say."""
     utils.settings(globals(), sys.argv[1:])
     many, few = WORK_FOLDER / "many", WORK_FOLDER / "few"
     make_images(many, IMAGES)
@@ -53,17 +52,17 @@ def main() -> None:
             labels_file = WORK_FOLDER / "opening.csv"
             labels_file.unlink(missing_ok=True)
             times = [opening_time(many, labels_file, model, environment) for _ in range(OPENINGS)]
-            print(f"{IMAGES} images, {name}: open and ready for keys in {in_words(times, 's', 2)}")
+            print(f"{IMAGES} images, {name}: open and ready for keys in {describe(times, 's', 2)}")
             times = enter_times(many, labels_file, model, LABELS, environment)
             print(
-                f"  Enter to the next image on the screen: {in_words(times, 'ms', 1)}", flush=True
+                f"  Enter to the next image on the screen: {describe(times, 'ms', 1)}", flush=True
             )
     for manager in (None, WINDOW_MANAGER):
         with screen(manager) as environment:
             typed, kept = type_fast(few, WORK_FOLDER / "typing.csv", LABELS, DELAY, environment)
             wrong = sum(a != b for a, b in zip(typed, kept, strict=False))
             print(
-                f"{DELAY} ms a key, {manager or 'no window manager'}: {len(typed)} labels typed, "
+                f"{DELAY} ms per key, {manager or 'no window manager'}: {len(typed)} labels typed, "
                 f"{len(kept)} kept, {wrong} of them wrong",
                 flush=True,
             )
@@ -77,13 +76,13 @@ def main() -> None:
             lost += max(0, acknowledged - len(kept))
             wrong += kept != typed[: len(kept)]
     print(
-        f"killed {KILLS} times while typing, {shown} labels were acknowledged by then: {lost} "
+        f"killed {KILLS} times during typing, {shown} labels were acknowledged by then: {lost} "
         f"lost, {wrong} files with a wrong label"
     )
 
 
 def make_images(folder: Path, count: int) -> None:
-    """Fill a folder with practice images; a few hundred drawn ones under many names."""
+    """Fill a folder with practice images: 300 different ones, under many names."""
     if folder.is_dir() and len(list(folder.iterdir())) == count:
         return
     shutil.rmtree(folder, ignore_errors=True)
@@ -118,7 +117,7 @@ def start(
     folder: Path, labels_file: Path, model: Path | None, environment: dict[str, str]
 ) -> subprocess.Popen:
     """Start the label window and wait until it has the keyboard."""
-    command = [sys.executable, str(project / "label_helper.py"), f"IMAGE_FOLDER={folder}"]
+    command = [sys.executable, str(utils.ROOT / "label_helper.py"), f"IMAGE_FOLDER={folder}"]
     command += [f"LABELS_FILE={labels_file}", f"MODEL_FILE={model}"]
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command, env=environment, stdout=quiet, start_new_session=True)
@@ -165,17 +164,19 @@ def enter_times(
     program = f"""
 import sys, time
 from pathlib import Path
-from labelling import gui, label_helper, utils
+import utils
+from labelling import gui
 from labelling.labels import Labelling
-from labelling.proposals import Proposals, Reader
+from labelling.proposals import Proposals
+from labelling.window import LabelWindow
 folder, model = Path(sys.argv[1]), Path(sys.argv[3]) if sys.argv[3] != "None" else None
-computer = Proposals({{}})
+proposals = Proposals({{}})
 labelling = Labelling([file.name for file in utils.image_files(folder)], Path(sys.argv[2]))
 if model:
-    computer.reader = Reader(model, folder, labelling.images, computer.readings)
-view = label_helper.LabelWindow(gui.open_gui(), labelling, folder, computer)
+    proposals.read(model, folder, labelling.images)
+view = LabelWindow(gui.open_gui(), labelling, folder, proposals)
 if model:
-    computer.reader.start()
+    proposals.reader.start()
 entry, root = view.entry, view.window.TKroot
 root.update()
 for _ in range({count}):
@@ -186,12 +187,11 @@ for _ in range({count}):
     view.handle(event, values["entry"].strip())
     root.update()  # draw it; a measuring program may, as it types nothing ahead
     print(1000 * (time.perf_counter() - started))
-    time.sleep(0.07)  # a label at 12 ms a key
-if model:
-    computer.reader.close()
+    time.sleep(0.07)  # a label at 12 ms per key
+proposals.close()
 """
     command = [sys.executable, "-c", program, str(folder), str(labels_file), str(model)]
-    environment = {**environment, "PYTHONPATH": str(project)}
+    environment = {**environment, "PYTHONPATH": str(utils.ROOT)}
     done = subprocess.run(
         command, env=environment, cwd=folder.parent, capture_output=True, text=True, check=True
     )
@@ -200,19 +200,19 @@ if model:
 
 def random_labels(count: int, rng: random.Random) -> list[str]:
     """Return labels to type."""
-    return ["".join(rng.choices(letters, k=5)) for _ in range(count)]
+    return ["".join(rng.choices(LETTERS, k=5)) for _ in range(count)]
 
 
 def type_fast(
     folder: Path, labels_file: Path, count: int, delay: int, environment: dict[str, str]
 ) -> tuple[list[str], list[str]]:
-    """Type ``count`` labels at ``delay`` ms a key; return them and what the file then holds."""
+    """Type ``count`` labels at ``delay`` ms per key; return them and those in the file then."""
     labels_file.unlink(missing_ok=True)
     process = start(folder, labels_file, None, environment)
     typed = random_labels(count, random.Random(0))
     xdotool(environment, "type", "--delay", str(delay), "".join(label + "\n" for label in typed))
     kept, still = 0, 0
-    while kept < count and still < 30:  # what is typed ahead may still be worked off
+    while kept < count and still < 30:  # what is typed ahead may still be handled
         time.sleep(0.2)
         before, kept = kept, len(kept_labels(labels_file))
         still = 0 if kept > before else still + 1
@@ -222,7 +222,7 @@ def type_fast(
 
 def kept_labels(labels_file: Path) -> list[str]:
     """Return the labels in a file, in the order in which they were kept."""
-    return [row["label"] for row in tables.read_table(labels_file, utils.LABEL_COLUMNS)]
+    return [row["label"] for row in read_table(labels_file, LABEL_COLUMNS)]
 
 
 def killed(
@@ -246,12 +246,12 @@ def killed(
     time.sleep(rng.uniform(0.1, 0.9 * len(keys) * delay / 1000))
     acknowledged = int(title(environment).split()[2]) - 1
     end(process)
-    typist.wait()  # killed, it might leave a key pressed, which would go on into the next window
+    typist.wait()  # if killed, it might leave a key pressed, for the next window
     return typed, acknowledged, kept_labels(labels_file)
 
 
-def in_words(values: Sequence[float], unit: str, digits: int) -> str:
-    """Return the median, the 95th percentile and the greatest of some values."""
+def describe(values: Sequence[float], unit: str, digits: int) -> str:
+    """Return in words the median, the 95th percentile and the maximum of some values."""
     median, most = np.percentile(values, [50, 95])
     return (
         f"{median:.{digits}f} {unit} (median), {most:.{digits}f} {unit} (95th percentile), "
