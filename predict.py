@@ -3,11 +3,10 @@
     python predict.py                       what IMAGES below names
     python predict.py a.png b.jpg folder    these files, and the images in this folder
 
-Prints a line an image: file, text, confidence. Writes data/predictions.csv, and predictions.png, a
+Prints a line per image: file, text, confidence. Writes data/predictions.csv, and predictions.png, a
 sheet of the images with what was read.
 """
 
-import csv
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,21 +16,24 @@ import torch
 
 import model
 import utils
-from files import tables
 from files.images import read_image
-from model import CaptchaNet, Reading
+from files.tables import write_table
+from model import CaptchaNet
 from training import plots
+from utils import Prediction
 
 # ---- edit these ----------------------------------------------------------------------------------
-MODEL_FILE = utils.DATA / "model" / "captcha.pt"  # made by train_script.py
-IMAGES = utils.DATA / "new"  # a folder, or one image; plain arguments come instead of it
+# made by train_script.py; "practice" is the model that ships
+MODEL_FILE: Path | str = utils.DATA / "model" / model.MODEL_NAME
+IMAGES = utils.DATA / "new"  # a folder, or one image; plain arguments replace it
 OUTPUT = utils.DATA / "predictions.csv"  # the picture gets the same name, .png
 MIN_CONFIDENCE = 0.0  # below this an image is left unanswered, with the text kept for you to see
 SHOW_PLOTS = True  # False: never open a window
 # --------------------------------------------------------------------------------------------------
 
-batch_size = 256  # images read at a time
-sheet_images = 40  # at most so many are drawn
+BATCH_SIZE = 256  # images read at a time
+SHEET_IMAGES = 40  # at most so many are shown
+COLUMNS = ["image", "answer", "confidence", "text", "character_confidences"]
 
 
 def main() -> None:
@@ -41,29 +43,29 @@ def main() -> None:
         raise ValueError(f"MIN_CONFIDENCE is {MIN_CONFIDENCE}; it must lie between 0 and 1.")
     plots.use_screen(SHOW_PLOTS)
     files = find_images([Path(argument) for argument in arguments] or [IMAGES])
-    net, _ = model.load_checkpoint(MODEL_FILE)
+    net, _ = model.load_model(utils.model_file(MODEL_FILE))
     net.to(model.best_device())
 
-    failed, rows, sheet = 0, [], []
-    for file, image, reading in read_files(net, files):
-        if image is None:
-            failed += 1
-            continue
-        answered = reading.confidence >= MIN_CONFIDENCE
-        print(f"{file}\t{reading.text if answered else ''}\t{reading.confidence:.4f}", flush=True)
-        rows.append((file, reading, answered))
-        if len(sheet) < sheet_images:
-            sheet.append((image, reading, answered))
+    rows: list[tuple[Path, Prediction, bool]] = []
+    sheet: list[tuple[np.ndarray, Prediction, bool]] = []
+    for file, image, prediction in read_files(net, files):
+        answered = prediction.confidence >= MIN_CONFIDENCE
+        answer = prediction.text if answered else ""
+        print(f"{file}\t{answer}\t{prediction.confidence:.4f}", flush=True)
+        rows.append((file, prediction, answered))
+        if len(sheet) < SHEET_IMAGES:
+            sheet.append((image, prediction, answered))
     if not rows:
         raise ValueError("none of the files could be read.")
-    write_table(rows, OUTPUT)
-    draw_sheet(sheet, OUTPUT.with_suffix(".png"))
-    left = sum(not answered for _, _, answered in rows)
+    write_predictions(rows, OUTPUT)
+    picture = OUTPUT.with_suffix(".png")
+    plots.save(prediction_sheet(sheet), picture)
+    unanswered, failed = sum(not answered for *_, answered in rows), len(files) - len(rows)
     utils.note(
         f"{len(rows)} images read"
-        + (f", {left} of them left unanswered" if left else "")
+        + (f", {unanswered} of them left unanswered" if unanswered else "")
         + (f", {failed} files could not be read" if failed else "")
-        + f"; see {OUTPUT} and {OUTPUT.with_suffix('.png')}"
+        + f"; see {OUTPUT} and {picture}"
     )
     plots.show()
 
@@ -83,50 +85,43 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 
 def read_files(
     net: CaptchaNet, files: Sequence[Path]
-) -> Iterator[tuple[Path, np.ndarray | None, Reading | None]]:
-    """Read files a batch at a time; give each with its image (H, W, 3) and its reading.
+) -> Iterator[tuple[Path, np.ndarray, Prediction]]:
+    """Read files a batch at a time; yield each with its image (H, W, 3) and its prediction.
 
-    A file that is no image is named in a remark, given with None and None, and the rest go on.
+    A file that cannot be read is named in a remark and left out.
     """
-    for start in utils.progress(range(0, len(files), batch_size), "reading"):
-        batch = files[start : start + batch_size]
-        images: dict[Path, np.ndarray] = {}
-        for file in batch:
+    for start in utils.progress(range(0, len(files), BATCH_SIZE), "reading"):
+        images: list[tuple[Path, np.ndarray]] = []
+        for file in files[start : start + BATCH_SIZE]:
             try:
-                images[file] = read_image(file)
+                images.append((file, read_image(file)))
             except (ValueError, OSError) as error:
                 utils.note(f"not read: {error}")
-        readings: dict[Path, Reading] = {}
         if images:
-            tensor = torch.stack([model.prepare(net, image) for image in images.values()])
-            readings = dict(zip(images, model.read_images(net, tensor), strict=True))
-        for file in batch:
-            yield file, images.get(file), readings.get(file)
+            batch = torch.stack([model.prepare(net, image) for _, image in images])
+            for (file, image), read in zip(images, model.read_images(net, batch), strict=True):
+                yield file, image, read
 
 
-def write_table(rows: Sequence[tuple[Path, Reading, bool]], path: Path) -> None:
-    """Write a row an image: file, answer, confidence, text, and each character's confidence."""
-    with (
-        tables.replacing(path) as temporary,
-        open(temporary, "w", encoding="utf-8-sig", errors="surrogateescape", newline="") as table,
-    ):
-        writer = csv.writer(table)
-        writer.writerow(["image", "answer", "confidence", "text", "character_confidences"])
-        for file, reading, answered in rows:
-            characters = " ".join(f"{chance:.4f}" for chance in reading.characters)
-            answer = reading.text if answered else ""
-            writer.writerow([file, answer, f"{reading.confidence:.4f}", reading.text, characters])
+def write_predictions(rows: Sequence[tuple[Path, Prediction, bool]], path: Path) -> None:
+    """Write a row per image: file, answer, confidence, text, and each character's confidence."""
+    table = []
+    for file, prediction, answered in rows:
+        characters = " ".join(f"{chance:.4f}" for chance in prediction.character_confidences)
+        answer, confidence = prediction.text if answered else "", f"{prediction.confidence:.4f}"
+        table.append([file, answer, confidence, prediction.text, characters])
+    write_table(path, COLUMNS, table)
 
 
-def draw_sheet(rows: Sequence[tuple[np.ndarray, Reading, bool]], path: Path) -> None:
-    """Draw the images with what was read; the unsure ones in red, the unanswered ones in ( )."""
+def prediction_sheet(rows: Sequence[tuple[np.ndarray, Prediction, bool]]) -> plots.Figure:
+    """Show images with what was read; the unsure ones in red, the unanswered ones in ( )."""
     titles, colours = [], []
-    for _, reading, answered in rows:
-        text = plots.visible(reading.text) or "nothing"
-        percent = f"{100 * reading.confidence:.0f} %"
+    for _, prediction, answered in rows:
+        text = plots.visible(prediction.text) or "nothing"
+        percent = f"{100 * prediction.confidence:.0f} %"
         titles.append(f"{text}  {percent}" if answered else f"({text})  {percent}")
-        colours.append("black" if answered and reading.confidence >= 0.9 else "firebrick")
-    plots.save(plots.image_sheet([image for image, *_ in rows], titles, colours), path)
+        colours.append("black" if answered and prediction.confidence >= 0.9 else "firebrick")
+    return plots.image_sheet([image for image, *_ in rows], titles, colours)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ Reads the images and labels.csv, or any folder whose file names are the labels:
     python split_data.py IMAGE_FOLDER=/my/captchas LABELS_FILE=None
     python split_data.py IMAGE_FOLDER=/my/captchas LABELS_FILE=None "LABEL_PATTERN=^captcha_(.+)$"
 
-and writes data/split/{train,val,test}/<label>_<hash>.<ext>; a label too long for a name stands in a
-text file beside its image. The network learns from train; val picks the best epoch; test is read
-once, at the end, so that its figure is honest.
+and writes data/split/{train,val,test}/<label>_<hash>.<ext>, and index.csv with the original of each
+copy. The network learns from train; val picks the best epoch; test is read once, at the end, so
+that its figure is honest.
 Next: python train_script.py
 """
 
@@ -20,20 +20,20 @@ from collections import Counter
 from pathlib import Path
 
 import utils
-from files.images import image_extension, read_image
+from files.images import content_hash, image_extension, read_image
+from files.split_names import SPLITS, is_litter, parse_split_name, split_name
+from files.tables import SPLIT_COLUMNS, write_table
 
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGE_FOLDER = utils.DATA / "download"  # the images; they stay as they are
 LABELS_FILE: Path | None = utils.DATA / "labels.csv"  # None: the file names are the labels
 SPLIT_FOLDER = utils.DATA / "split"  # made anew by each run
 LABEL_PATTERN = "(.+)"  # regular expression; its group is the label in a file's name (no extension)
-ONLY_SOURCE: str | None = None  # take only what getData.py fetched from this SOURCE; None: all
+ONLY_SOURCE: str | None = None  # only what getData.py fetched from this SOURCE; None: all
 VAL_FRACTION = 0.1  # share of the images that picks the best epoch
 TEST_FRACTION = 0.2  # share of the images that judges the result
 SEED = 0  # another number makes another split
 # --------------------------------------------------------------------------------------------------
-
-sides = ("train", "val", "test")
 
 
 def main() -> None:
@@ -49,34 +49,23 @@ def main() -> None:
     if LABELS_FILE is None:
         labels = utils.labels_from_names(files, LABEL_PATTERN)
     else:
-        labels = labels_from_table(files, LABELS_FILE)
+        labels = utils.confirmed_labels(files, LABELS_FILE)
+        if not labels:
+            raise ValueError(
+                f"{LABELS_FILE} has no label for an image in {IMAGE_FOLDER}; run label_helper.py "
+                "first."
+            )
     counts = split(labels, SPLIT_FOLDER, VAL_FRACTION, TEST_FRACTION, SEED)
-    print(", ".join(f"{side} {counts[side]}" for side in sides), "images in", SPLIT_FOLDER)
+    print(", ".join(f"{name} {counts[name]}" for name in SPLITS), "images in", SPLIT_FOLDER)
 
 
-def labels_from_table(files: list[Path], labels_file: Path) -> dict[Path, str]:
-    """Return the label of each image that labels.csv has confirmed."""
-    rows = utils.read_labels(labels_file)
-    labels = {
-        file: rows[file.name]["label"]
-        for file in files
-        if file.name in rows and rows[file.name]["state"] == "confirmed"
-    }
-    if not labels:
-        raise ValueError(
-            f"{labels_file} has no label for an image in {files[0].parent}; run label_helper.py "
-            "first."
-        )
-    return labels
+def split_of(digest: str, val_fraction: float, test_fraction: float, seed: int) -> str:
+    """Return the split of an image, from its content's hash and the seed alone.
 
-
-def side_of(digest: str, val_fraction: float, test_fraction: float, seed: int) -> str:
-    """Return the folder of an image, from its content's hash and the seed alone.
-
-    An image keeps its side however many others are labelled later: were it to move from test to
-    train, the network would be asked about images that it has learnt by heart.
+    An image keeps its split however many others are labelled later: were it to move from test to
+    train, the network would be asked about images that it has memorised.
     """
-    mixed = utils.content_hash(f"{seed} {digest}".encode())
+    mixed = content_hash(f"{seed} {digest}".encode())
     place = int(mixed[:13], 16) / 16**13  # even between 0 and 1
     if place < test_fraction:
         return "test"
@@ -89,12 +78,13 @@ def split(
     val_fraction: float,
     test_fraction: float,
     seed: int,
-) -> Counter:
-    """Copy the images into ``split_folder`` and return how many lie on each side.
+) -> Counter[str]:
+    """Copy the images into ``split_folder`` and return how many each split has.
 
-    The folder is built beside the old one and swapped in when it is whole. Images that cannot be
-    read, or that carry two different labels, are named and left out. Raises ValueError if a side
-    stays empty, or if the old folder holds files that were not made here.
+    The folder is built beside the old one and swapped in when it is complete. Images that cannot
+    be read, or that carry two different labels, are named and left out. Raises ValueError if a
+    split stays empty, if a label is too long, or if the old folder holds files that were not made
+    here.
     """
     partial = split_folder.with_name(split_folder.name + ".partial")
     previous = split_folder.with_name(split_folder.name + ".previous")
@@ -103,25 +93,29 @@ def split(
     for folder in (split_folder, previous, partial):
         refuse_foreign_files(folder)
 
-    images = read_labelled(labels)
-    counts = Counter()
-    targets = {}
-    for digest, (file, label, extension) in images.items():
-        side = side_of(digest, val_fraction, test_fraction, seed)
-        targets[Path(side) / utils.split_name(label, digest, extension)] = file, label
-        counts[side] += 1
-    empty = [side for side in sides if not counts[side]]
+    counts: Counter[str] = Counter()
+    copies: list[tuple[str, Path, str, str]] = []  # (copy, original, label, split)
+    for digest, (file, label, extension) in read_labelled(labels).items():
+        name = split_of(digest, val_fraction, test_fraction, seed)
+        try:
+            copies.append((f"{name}/{split_name(label, digest, extension)}", file, label, name))
+        except ValueError as error:
+            raise ValueError(f"{file.name}: {error}") from error
+        counts[name] += 1
+    empty = [name for name in SPLITS if not counts[name]]
     if empty:
         raise ValueError(
-            f"with {len(images)} labels {' and '.join(empty)} would stay empty: label more."
+            f"with {len(copies)} labels {' and '.join(empty)} would stay empty: label more."
         )
 
     if partial.exists():
         shutil.rmtree(partial)  # what a stopped run left
-    for side in sides:
-        (partial / side).mkdir(parents=True)
-    for target, (file, label) in utils.progress(targets.items(), "copying"):
-        utils.copy_labelled(file, label, partial / target)
+    for name in SPLITS:
+        (partial / name).mkdir(parents=True)
+    for copy, file, _, _ in utils.progress(copies, "copying"):
+        shutil.copyfile(file, partial / copy)
+    rows = [(copy, file.name, label, name) for copy, file, label, name in copies]
+    write_table(partial / "index.csv", SPLIT_COLUMNS, rows)
 
     if previous.exists():
         shutil.rmtree(previous)
@@ -136,7 +130,7 @@ def split(
 def read_labelled(labels: dict[Path, str]) -> dict[str, tuple[Path, str, str]]:
     """Return {content hash: (file, label, extension)} of the images that can be read."""
     images: dict[str, tuple[Path, str, str]] = {}
-    unreadable, twice, disputed = [], 0, set()
+    unreadable, duplicates, disputed = [], 0, set()
     for file, label in utils.progress(labels.items(), "reading"):
         try:
             read_image(file)
@@ -144,9 +138,9 @@ def read_labelled(labels: dict[Path, str]) -> dict[str, tuple[Path, str, str]]:
             unreadable.append(str(error))
             continue
         data = file.read_bytes()
-        digest = utils.content_hash(data)
+        digest = content_hash(data)
         if digest in images:
-            twice += 1
+            duplicates += 1
             if images[digest][1] != label:
                 utils.note(
                     f"{file.name} and {images[digest][0].name} are one image with two labels"
@@ -156,8 +150,8 @@ def read_labelled(labels: dict[Path, str]) -> dict[str, tuple[Path, str, str]]:
         images[digest] = (file, label, image_extension(data, str(file)))
     for message in unreadable:
         utils.note(f"left out: {message}")
-    if twice:
-        utils.note(f"{twice} images are there twice; each was taken once.")
+    if duplicates:
+        utils.note(f"{duplicates} images are duplicates; each was used once.")
     for digest in disputed:
         del images[digest]
     return images
@@ -168,15 +162,17 @@ def refuse_foreign_files(folder: Path) -> None:
     for place, folders, files in os.walk(folder):
         inside = Path(place)
         for name in folders:
-            if inside != folder or name not in sides:
+            if inside != folder or name not in SPLITS:
                 raise ValueError(f"{inside / name} was not made by split_data.py; move it away.")
         for name in files:
-            parsed = utils.parse_split_name(name)
-            ours = inside != folder and parsed is not None
-            # A stopped run can leave a half-copied file, so content is compared elsewhere only.
-            if ours and not utils.holds_long_label(name) and not folder.name.endswith(".partial"):
-                ours = utils.content_hash((inside / name).read_bytes()).startswith(parsed[1])
-            if not ours and not utils.is_litter(name):
+            parsed = parse_split_name(name)
+            if inside == folder:
+                ours = name == "index.csv"
+            elif parsed is None or folder.name.endswith(".partial"):
+                ours = parsed is not None  # a stopped run can leave a half-copied file
+            else:
+                ours = content_hash((inside / name).read_bytes()).startswith(parsed[1])
+            if not ours and not is_litter(name):
                 raise ValueError(
                     f"{inside / name} was not made by split_data.py, which would replace the "
                     "folder; move that file away or set another SPLIT_FOLDER."

@@ -1,19 +1,21 @@
-"""Train the network on the split folders, judge it on the test folder, draw what it learnt.
+"""Train the network on the split folders, judge it on the test folder, show what it learnt.
 
     python train_script.py
     python train_script.py EPOCHS=30 HEAD=flatten MODEL_FOLDER=data/flatten
 
-Reads data/split/, writes data/model/: captcha.pt (the model, best on validation), metrics.json,
-history.csv, runs.csv, and as pictures curves, confusion, mistakes, attention and augmented.
-previous.pt is the model before, last.pt lets an interrupted run go on: RESUME=True. With
-AUDIT_FOLDS also suspects.csv and suspects.png.
+Reads data/split/, writes data/model/: captcha.safetensors (the model, best on validation),
+metrics.json, history.csv, runs.csv, and as pictures curves, confusion, mistakes, attention and
+augmented. previous.safetensors is the model before. last.pt lets an interrupted run go on:
+RESUME=True. With AUDIT_FOLDS also suspects.csv and suspects.png.
 Next: python predict.py
 """
 
+import functools
 import math
 import sys
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,22 +25,25 @@ from torch.optim.lr_scheduler import LambdaLR
 import model
 import utils
 from model import CaptchaNet
-from training import audit, checkup, dataset, metrics, plots, runs
+from training import audit, checkup, dataset, judge, metrics, plots, pseudo_labels, runs
 from training.augment import augment
-from training.dataset import Side
+from training.dataset import Dataset
+from training.runs import History, Training
+from training.transfer import copy_matching_weights
 
 # ---- edit these ----------------------------------------------------------------------------------
 SPLIT_FOLDER = utils.DATA / "split"  # train/, val/ and test/, made by split_data.py
 MODEL_FOLDER = utils.DATA / "model"  # the model, its figures and its pictures
-EPOCHS: int | None = None  # rounds through the training images; None: enough for their number
-BATCH_SIZE = 64  # images a step
+EPOCHS: int | None = None  # passes through the training images; None: enough for their number
+BATCH_SIZE = 64  # images per step
 # the highest; it rises to it in the first steps, then falls to zero. None: 0.003, and 0.001 where
 # no more than 500 images change a trained model
 LEARNING_RATE: float | None = None
 HEAD = "attention"  # or "flatten": how a position finds its character, see model.py
-# "practice" begins with the model that ships, a captcha.pt with that one, None with nothing learnt
+# "practice" starts from the model that ships, a model file from that one, None from scratch
 START_FROM: Path | str | None = "practice"
 RESUME = False  # True: go on where an interrupted run stopped
+
 # Stop after this many epochs without a better validation; None: never, because the network is at
 # its best at the end, when the learning rate has fallen
 PATIENCE: int | None = None
@@ -50,165 +55,119 @@ SHOW_PLOTS = True  # False: never open a window
 # --------------------------------------------------------------------------------------------------
 
 
+class Hyperparameters(NamedTuple):
+    """What a training is told besides its data; None: what suits the number of images."""
+
+    head: str
+    start: CaptchaNet | None  # the trained network that it starts from
+    epochs: int | None
+    batch_size: int
+    learning_rate: float | None
+    patience: int | None
+
+
 def main() -> None:
-    """Train as the constants say."""
+    """Load, check up, train, judge, keep."""
     utils.settings(globals(), sys.argv[1:])
-    for name, value, smallest in (
-        ("EPOCHS", EPOCHS, 1), ("BATCH_SIZE", BATCH_SIZE, 2), ("PATIENCE", PATIENCE, 1),
-        ("TRAIN_IMAGES", TRAIN_IMAGES, 2), ("SEED", SEED, 0), ("AUDIT_FOLDS", AUDIT_FOLDS, 0),
-    ):  # fmt: skip
-        utils.at_least(name, value, smallest)
-    if AUDIT_FOLDS == 1:
-        raise ValueError("AUDIT_FOLDS is 1; it must be 2 or more, or 0 for no audit.")
-    if LEARNING_RATE is not None and not 0 < LEARNING_RATE <= 1:
-        raise ValueError(f"LEARNING_RATE is {LEARNING_RATE}; it must lie between 0 and 1.")
-    if RESUME and UNLABELLED_FOLDER is not None:
-        raise ValueError("with UNLABELLED_FOLDER there are three trainings; RESUME knows one only.")
+    constants = utils.plain_settings(globals())
+    check(constants)
     plots.use_screen(SHOW_PLOTS)
     torch.manual_seed(SEED)
 
-    files = {side: utils.labelled_images(SPLIT_FOLDER / side) for side in ("train", "val", "test")}
-    if TRAIN_IMAGES is not None:
-        files["train"] = dataset.some_of(files["train"], TRAIN_IMAGES, SEED)
-    charset, length = dataset.learn_labels(files)
-    box, size, channels = dataset.learn_shape([file for file, _ in files["train"]])
-    train_side, val_side, test_side = (
-        dataset.load_side(files[side], box, size, channels, charset, length) for side in files
-    )
+    data = dataset.load(SPLIT_FOLDER, TRAIN_IMAGES, SEED)
+    originals = audit.originals(SPLIT_FOLDER) if AUDIT_FOLDS else {}
+    start = None if START_FROM is None else model.load_model(utils.model_file(START_FROM))[0]
+    hyper = Hyperparameters(HEAD, start, EPOCHS, BATCH_SIZE, LEARNING_RATE, PATIENCE)
+    net = new_net(data, hyper)
+    print(describe(net, data))
 
-    def learning_rate(side: Side) -> float:
-        """Return the learning rate to train on a side with."""
-        return LEARNING_RATE or good_rate(len(side.labels), START_FROM is None)
+    rate = good_rate(len(data.train.labels), hyper)
+    findings = checkup.before_training(net, data, rate, fresh=start is None)
+    checkup.print_findings("before training", findings)
 
-    def new_net(side: Side) -> CaptchaNet:
-        """Return a network to train on a side."""
-        net = CaptchaNet(charset, length, size, channels, HEAD, box)
-        net.set_normalisation(side.images)
-        if START_FROM is not None:
-            shipped = utils.PRACTICE_MODEL  # trained by benchmarks/practice_model.py
-            start = shipped if str(START_FROM) == "practice" else START_FROM
-            model.take_over(net, model.load_checkpoint(Path(start))[0])
-        return net.to(model.best_device(), memory_format=torch.channels_last)
-
-    def learn(
-        side: Side, held_out: Side, state_file: Path, resume: bool = False
-    ) -> tuple[CaptchaNet, list[dict[str, float]]]:
-        """Return a network that was trained on a side, with its best weights, and its history."""
-        net = new_net(side)
-        epochs = EPOCHS or enough_epochs(len(side.labels), BATCH_SIZE)
-        settings = (epochs, BATCH_SIZE, learning_rate(side), PATIENCE)
-        return net, train(net, side, held_out, *settings, state_file, resume)
-
-    net = new_net(train_side)
-    parameters = sum(parameter.numel() for parameter in net.parameters())
-    print(
-        f"{len(train_side.labels)} training images, {len(charset)} characters, "
-        f"up to {length} in a label; network: {size[1]} x {size[0]} pixels, "
-        f"{'colour' if channels == 3 else 'grey'}, {parameters / 1e6:.2f} million parameters, "
-        f"on {net.mean.device.type}"
-    )
-
-    rate = learning_rate(train_side)
-    others = [val_side, test_side]
-    findings = checkup.before_training(net, train_side, others, rate, START_FROM is None)
-    checkup.tell("before training", findings)
-
-    net, history = learn(train_side, val_side, MODEL_FOLDER / "last.pt", RESUME)
-    seconds = sum(row["seconds"] for row in history)
-    second_file = MODEL_FOLDER / "second.pt"  # the state of further trainings
+    trainings = [train(net, data, hyper, MODEL_FOLDER / "last.pt", RESUME)]
     if UNLABELLED_FOLDER is not None:
-        labelled = [file for side in files.values() for file, _ in side]
-        unlabelled = dataset.load_unlabelled(UNLABELLED_FOLDER, labelled, box, size, channels)
-        for _ in range(2):  # what the second network reads, the third may learn from
-            logits = model.average_logits(net, unlabelled)
-            val_logits = model.average_logits(net, val_side.images)
-            # careful: nobody checks these labels
-            logits /= max(1, metrics.fit_temperature(val_logits, val_side, math.inf))
-            guessed = metrics.confident_readings(logits, unlabelled, charset)
-            print(
-                f"{len(guessed.labels)} of {len(unlabelled)} images without labels are read with "
-                "confidence; they join the training, which begins anew:"
-            )
-            both = dataset.join([train_side, guessed])
-            rate = learning_rate(both)
-            net, history = learn(both, val_side, second_file)
-            seconds += sum(row["seconds"] for row in history)
-            second_file.unlink()
+        train_again = functools.partial(train_anew, hyper=hyper)
+        trainings += pseudo_labels.go_on(trainings[0], data, UNLABELLED_FOLDER, train_again)
+    net, history, rate = trainings[-1].best_net(), trainings[-1].history, trainings[-1].rate
 
-    train_logits = model.compute_logits(net, train_side.images[:1000])
-    late_findings = checkup.after_training(history, train_logits, train_side, rate)
-    val_logits = model.average_logits(net, val_side.images)
-    net.temperature.fill_(metrics.fit_temperature(val_logits, val_side))
-    test_logits = model.average_logits(net, test_side.images)  # the only reading of the test folder
-    val_logits, test_logits = (x / net.temperature.cpu() for x in (val_logits, test_logits))
-    figures = {
-        "test": metrics.describe(test_logits, test_side, charset),
-        "val": metrics.describe(val_logits, val_side, charset),
-        "temperature": net.temperature.item(),
-        "coverage": metrics.coverage_table(val_logits, test_logits, test_side),
-        "train_images": len(train_side.labels),
-        "epochs": len(history),
-        "seconds": round(seconds, 1),
-        "parameters": parameters,
+    figures, test_logits = judge.judge(net, data)
+    train_logits = model.compute_logits(net, data.train.images[:1000])
+    late_findings = checkup.after_training(history, train_logits, data.train, rate)
+    figures |= judge.about_trainings(trainings) | {
+        "labelled_images": len(data.train.labels),
         "device": net.mean.device.type,
         "findings": findings + late_findings,
-        "constants": utils.plain_constants(globals()),
+        "constants": constants,
     }
     runs.keep_model(net, MODEL_FOLDER, figures, history)
-    metrics.draw_pictures(net, test_side, test_logits, history, MODEL_FOLDER)
-    metrics.draw_augmented(train_side, MODEL_FOLDER)
+    judge.save_pictures(net, data, test_logits, history, MODEL_FOLDER)
     runs.list_run(MODEL_FOLDER, figures)
-    metrics.print_figures(figures)
-    checkup.tell("after training", late_findings)
+    judge.print_figures(figures)
+    checkup.print_findings("after training", late_findings)
     if AUDIT_FOLDS:
-        everything = dataset.join([train_side, val_side, test_side])
-
-        def learn_fold(side: Side, held_out: Side) -> CaptchaNet:
-            """Return a network that was trained on a side."""
-            net, _ = learn(side, held_out, second_file)
-            second_file.unlink()
-            return net
-
-        logits = audit.read_out_of_fold(everything, AUDIT_FOLDS, learn_fold)
-        names = [file for side in files.values() for file, _ in side]
-        differ = audit.write_suspects(logits, everything, charset, names, MODEL_FOLDER)
-        print(f"Audit: {differ} of {len(names)} labels were read differently; see suspects.csv")
+        # Every epoch is gone through: to stop early would be a choice by the labels under audit.
+        train_again = functools.partial(train_anew, hyper=hyper._replace(patience=None))
+        audit.audit(data, originals, AUDIT_FOLDS, train_again, MODEL_FOLDER)
     print(f"The model and its pictures are in {MODEL_FOLDER}")
     plots.show()
+
+
+def check(constants: dict[str, Any]) -> None:
+    """Raise ValueError for a setting that no training could use."""
+    lowest = {"EPOCHS": 1, "BATCH_SIZE": 2, "PATIENCE": 1, "TRAIN_IMAGES": 2, "SEED": 0}
+    for name, value in (lowest | {"AUDIT_FOLDS": 0}).items():
+        utils.at_least(name, constants[name], value)
+    if constants["AUDIT_FOLDS"] == 1:
+        raise ValueError("AUDIT_FOLDS is 1; it must be 2 or more, or 0 for no audit.")
+    rate = constants["LEARNING_RATE"]
+    if rate is not None and not 0 < rate <= 1:
+        raise ValueError(f"LEARNING_RATE is {rate}; it must lie between 0 and 1.")
+    if constants["RESUME"] and constants["UNLABELLED_FOLDER"] is not None:
+        raise ValueError("with UNLABELLED_FOLDER there are three trainings; RESUME knows one only.")
 
 
 # ---- training ------------------------------------------------------------------------------------
 
 
-def train(
-    net: CaptchaNet,
-    train_side: Side,
-    val_side: Side,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    patience: int | None,
-    last_file: Path,
-    resume: bool,
-) -> list[dict[str, float]]:
-    """Train ``net`` and leave it with the weights of its best epoch; return a row an epoch.
+def new_net(data: Dataset, hyper: Hyperparameters) -> CaptchaNet:
+    """Return a network to train on a dataset, on the fastest device."""
+    net = CaptchaNet(data.charset, data.length, data.spec, hyper.head)
+    net.set_normalisation(data.train.images)
+    if hyper.start is not None:
+        copy_matching_weights(net, hyper.start)
+    net.to(model.best_device())
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    The state after every epoch goes to ``last_file``; with ``resume`` the training starts from
+
+def train_anew(data: Dataset, hyper: Hyperparameters) -> Training:
+    """Train a new network; nothing is kept to resume from."""
+    return train(new_net(data, hyper), data, hyper, None, resume=False)
+
+
+def train(
+    net: CaptchaNet, data: Dataset, hyper: Hyperparameters, state_file: Path | None, resume: bool
+) -> Training:
+    """Train ``net``, epoch by epoch; print a line per epoch.
+
+    The state after each epoch goes to ``state_file``. With ``resume`` the training starts from
     there, and ends as if it had never been interrupted.
     """
-    device = net.mean.device
-    steps = len(epoch_batches(len(train_side.labels), batch_size)) * epochs
-    optimizer = torch.optim.AdamW(net.parameters(), learning_rate, weight_decay=0.01)
+    device, count = net.mean.device, len(data.train.labels)
+    epochs = hyper.epochs or enough_epochs(count, hyper.batch_size)
+    rate = good_rate(count, hyper)
+    steps = len(epoch_batches(count, hyper.batch_size)) * epochs
+    optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=0.01)
     schedule = LambdaLR(optimizer, lambda step: one_cycle(step / steps))
-    history: list[dict[str, float]] = []
+    history: History = []
     best = copy_weights(net)
-    images_digest = runs.digest_of(train_side)
-    if resume:
-        history, best = runs.load_run(last_file, net, optimizer, schedule, images_digest)
+    images_digest = runs.digest_of(data.train)
+    if resume and state_file:
+        history, best = runs.load_state(state_file, net, optimizer, schedule, images_digest)
         if len(history) >= epochs:
             utils.note(f"All {len(history)} epochs are done already; EPOCHS can be set higher.")
-    elif last_file.exists():
-        utils.note(f"Starting anew; {last_file} of the run before is replaced.")
+    elif state_file and state_file.exists():
+        utils.note(f"Starting anew; {state_file} of the run before is replaced.")
     first = len(history) + 1
     curves = plots.LiveCurves() if plots.on_screen() else None
 
@@ -216,13 +175,13 @@ def train(
     for epoch in range(first, epochs + 1):
         started = time.perf_counter()
         net.train()
-        loss_sum, right = 0.0, 0
-        batches = epoch_batches(len(train_side.labels), batch_size)
+        loss_sum, correct = 0.0, 0
+        batches = epoch_batches(count, hyper.batch_size)
         for batch in utils.progress(batches, f"epoch {epoch}"):
             # Gentle at first: where to look is found sooner on images that are still easy.
             strength = min(1, schedule.last_epoch / (0.4 * steps))
-            images = augment(train_side.images[batch].to(device), strength)  # (B, C, H, W)
-            targets = train_side.targets[batch].to(device)  # (B, L)
+            images = augment(data.train.images[batch].to(device), strength)  # (B, C, H, W)
+            targets = data.train.targets[batch].to(device)  # (B, L)
             with model.autocast(device):
                 logits = net(images)  # (B, L, classes)
             loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
@@ -231,54 +190,47 @@ def train(
             optimizer.step()
             schedule.step()
             loss_sum += loss.item()
-            right += (logits.argmax(dim=2) == targets).sum().item()
+            correct += (logits.argmax(dim=2) == targets).sum().item()
         if not math.isfinite(loss_sum):
             raise ValueError(
-                f"the loss is no number any more in epoch {epoch}: LEARNING_RATE={learning_rate} "
-                "is too high; try a tenth of it."
+                f"the loss became infinite or NaN in epoch {epoch}: LEARNING_RATE={rate:g} is too "
+                "high; try a tenth of it."
             )
 
-        scores = metrics.score(model.compute_logits(net, val_side.images), val_side)
-        row = {
+        scores = metrics.score(model.compute_logits(net, data.val.images), data.val)
+        history.append({
             "epoch": epoch,
             "progress": epoch / epochs,
             "train_loss": loss_sum / len(batches),
-            "train_characters": right / sum(train_side.targets[b].numel() for b in batches),
+            "train_character_accuracy": correct / (len(batches) * hyper.batch_size * data.length),
             "val_loss": scores.loss,
-            "val_characters": scores.characters,
-            "val_images": scores.images,
-            "learning_rate": schedule.get_last_lr()[0],
+            "val_character_accuracy": scores.character_accuracy,
+            "val_image_accuracy": scores.image_accuracy,
+            "learning_rate": float(schedule.get_last_lr()[0]),
             "seconds": time.perf_counter() - started,
-        }
-        history.append(row)
-        best_row = runs.best_of(history)
-        if best_row is row:
+        })  # fmt: skip
+        is_best = runs.best_of(history) is history[-1]
+        if is_best:
             best = copy_weights(net)
-        runs.save_run(last_file, net, optimizer, schedule, history, best, images_digest)
-        print(
-            f"{epoch:5d}  {row['train_loss']:10.4f}  {100 * row['train_characters']:7.2f} "
-            f"{row['val_loss']:10.4f}  {100 * row['val_characters']:7.2f}  "
-            f"{100 * row['val_images']:8.2f}  {row['learning_rate']:.5f} {row['seconds']:5.1f}"
-            f"{'  *' if best_row is row else ''}",
-            flush=True,
-        )
+        if state_file:
+            progress = {"history": history, "best": best, "images": images_digest}
+            runs.save_state(state_file, net, optimizer, schedule, progress)
+        print(epoch_line(history[-1], is_best), flush=True)
         if curves:
             curves.refresh(history)
-        if patience and epoch - max(runs.last_progress(history), first) >= patience:
-            print(f"No better validation for {patience} epochs: stopped.")
+        if hyper.patience and epoch - max(runs.last_progress(history), first) >= hyper.patience:
+            print(f"No better validation for {hyper.patience} epochs: stopped.")
             break
     if curves:
         curves.close()
-    net.load_state_dict(best)
-    return history
+    return Training(net, best, history, count, rate)
 
 
 def epoch_batches(count: int, batch_size: int) -> list[Tensor]:
     """Return the image numbers of an epoch's batches, in random order.
 
-    A small set is gone through several times an epoch, each time augmented differently, so that
-    an epoch is never shorter than about 16 batches. Images that do not fill a batch wait for the
-    next epoch.
+    A small set is used several times per epoch, each time augmented differently, so that an epoch
+    is never shorter than about 16 batches. Images that do not fill a batch wait for the next epoch.
     """
     rounds = math.ceil(16 * batch_size / count)
     order = torch.cat([torch.randperm(count) for _ in range(rounds)])
@@ -294,12 +246,13 @@ def enough_epochs(count: int, batch_size: int) -> int:
     return max(5, round(batches / len(epoch_batches(count, batch_size))))
 
 
-def good_rate(count: int, fresh: bool) -> float:
-    """Return a learning rate for ``count`` images and fresh weights, or those of a trained model.
+def good_rate(count: int, hyper: Hyperparameters) -> float:
+    """Return the learning rate for ``count`` images, if none is given.
 
-    With few labels there is more to keep of what a trained model knows than to learn.
+    With few labels there is more to keep of what a trained network knows than to learn.
     """
-    return 0.003 if fresh or count > 500 else 0.001
+    usual = checkup.USUAL_RATE if hyper.start is None or count > 500 else checkup.USUAL_RATE / 3
+    return hyper.learning_rate or usual
 
 
 def one_cycle(progress: float) -> float:
@@ -316,6 +269,31 @@ def one_cycle(progress: float) -> float:
 def copy_weights(net: CaptchaNet) -> dict[str, Tensor]:
     """Return a copy of the network's weights that further training leaves alone."""
     return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+# ---- what is printed -----------------------------------------------------------------------------
+
+
+def describe(net: CaptchaNet, data: Dataset) -> str:
+    """Return a line about the data and the network."""
+    spec, parameters = data.spec, sum(parameter.numel() for parameter in net.parameters())
+    return (
+        f"{len(data.train.labels)} training images, {len(data.charset)} characters, up to "
+        f"{data.length} in a label; network: {spec.width} x {spec.height} pixels, "
+        f"{'colour' if spec.channels == 3 else 'grey'}, {parameters / 1e6:.2f} million parameters, "
+        f"on {net.mean.device.type}"
+    )
+
+
+def epoch_line(row: dict[str, float], is_best: bool) -> str:
+    """Return the line of an epoch; a star marks the best so far."""
+    return (
+        f"{row['epoch']:5.0f}  {row['train_loss']:10.4f}  "
+        f"{100 * row['train_character_accuracy']:7.2f} "
+        f"{row['val_loss']:10.4f}  {100 * row['val_character_accuracy']:7.2f}  "
+        f"{100 * row['val_image_accuracy']:8.2f}  {row['learning_rate']:.5f} {row['seconds']:5.1f}"
+        f"{'  *' if is_best else ''}"
+    )
 
 
 if __name__ == "__main__":

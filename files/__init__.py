@@ -1,0 +1,1 @@
+"""Formats on disk, guarded against damage: images, tables, and the names of split files."""

@@ -1,13 +1,14 @@
-"""Reading an image whatever its format, and fitting it to what the network takes.
+"""Reading an image of any format, and fitting it to the network's input.
 
-Images come from anywhere: a broken or forged one must end in a clear error, soon, and not in hours
-or gigabytes.
+Images come from anywhere: a broken or forged one must end in a clear error within seconds, without
+filling the memory.
 """
 
+import hashlib
 import io
 import re
-from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,7 +16,25 @@ from PIL import Image
 
 MAX_PIXELS = 4_000_000  # a captcha has 10 000; decoding a huge image would only fill the memory
 MAX_BYTES = 4_000_000  # of one image file
-MAX_PARTS = 2000  # chunks, segments or blocks in it; made of millions, it would take hours to read
+MAX_PARTS = 2000  # chunks, segments or blocks in it; millions of them would take hours to read
+
+Box = tuple[float, float, float, float]  # top, left, bottom, right as shares of height and width
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+WRITTEN = "written"  # the cut that differs for each image: where something is written in it
+
+
+class InputSpec(NamedTuple):
+    """What the network sees of an image: which part of it, at which size, in how many channels."""
+
+    height: int
+    width: int
+    channels: int  # 3, or 1 for grey
+    cut: Box | str = WHOLE  # a box, or WRITTEN
+
+
+def content_hash(data: bytes) -> str:
+    """Return the SHA-256 of a file's content in hex; images are named and split by it."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def open_image(data: bytes, name: str) -> Image.Image:
@@ -24,9 +43,9 @@ def open_image(data: bytes, name: str) -> Image.Image:
     Raises ValueError if it is not a PNG, JPEG, GIF, WebP or BMP, or is larger than MAX_PIXELS.
     """
     if image_parts(data) > MAX_PARTS:
-        raise ValueError(f"{name} has more than {MAX_PARTS} parts; the image of a captcha has not.")
+        raise ValueError(f"{name} has more than {MAX_PARTS} parts; a captcha has fewer.")
     if data.startswith(b"\xff\xd8"):
-        # What a camera writes is not needed, and a forged one makes Pillow take gigabytes.
+        # What a camera adds is not needed, and a forged block makes Pillow allocate gigabytes.
         data = data.replace(b"Exif\0\0", b"none\0\0").replace(b"MPF\0", b"none")
     try:
         image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "GIF", "WEBP", "BMP"])
@@ -41,11 +60,11 @@ def open_image(data: bytes, name: str) -> Image.Image:
 
 
 def image_parts(data: bytes) -> int:
-    """Return of how many parts an encoded image consists; beyond MAX_PARTS it stops counting.
+    """Return how many parts an encoded image has; counting stops beyond MAX_PARTS.
 
-    A file can have far more parts than pixels, and some take Pillow a time that grows with their
-    square. A scan of a JPEG, which goes through the whole image, counts as twenty, as does what
-    is compressed in a PNG besides the pixels.
+    A file can have far more parts than pixels, and for some kinds Pillow's time grows with their
+    square. A scan of a JPEG, which goes through the whole image, counts as twenty; so does a
+    compressed chunk of a PNG that holds no pixels.
     """
     count = 0
     if data.startswith(b"\x89PNG"):
@@ -69,10 +88,10 @@ def image_parts(data: bytes) -> int:
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
-    """Decode an image of any kind to RGB, (height, width, 3) uint8.
+    """Decode an image of any format to RGB, (height, width, 3) uint8.
 
     Transparent parts become white: captchas drawn in black on a transparent ground would be all
-    black otherwise. Of an animation the first frame is taken. Raises ValueError.
+    black otherwise. An animation gives its first frame. Raises ValueError.
     """
     image = open_image(data, name)
     try:
@@ -90,7 +109,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
 def image_extension(data: bytes, name: str) -> str:
     """Return the file extension that an encoded image should have, such as ``"png"``."""
-    kind = open_image(data, name).format.lower()
+    kind = str(open_image(data, name).format).lower()
     return {"jpeg": "jpg", "mpo": "jpg"}.get(kind, kind)
 
 
@@ -101,30 +120,28 @@ def read_image(path: Path) -> np.ndarray:
     return decode_image(path.read_bytes(), str(path))
 
 
-def crop(image: np.ndarray, box: Sequence[float] | None) -> np.ndarray:
-    """Return the part of an RGB image (H, W, 3) in a box (top, left, bottom, right) of shares.
-
-    None stands for the part where something is written, see written_box.
-    """
-    box = written_box(image) if box is None else box
+def crop(image: np.ndarray, cut: Box | str) -> np.ndarray:
+    """Return the part of an RGB image (H, W, 3) that a cut names: a box, or WRITTEN."""
     height, width = image.shape[:2]
-    top, left = round(box[0] * height), round(box[1] * width)
-    bottom, right = round(box[2] * height), round(box[3] * width)
-    return image[top : max(bottom, top + 1), left : max(right, left + 1)]
+    top, left, bottom, right = written_box(image) if isinstance(cut, str) else cut
+    first_row, first_column = round(top * height), round(left * width)
+    last_row = max(round(bottom * height), first_row + 1)
+    last_column = max(round(right * width), first_column + 1)
+    return image[first_row:last_row, first_column:last_column]
 
 
-def written_box(image: np.ndarray) -> tuple[float, ...]:
-    """Return where something is written in an RGB image (H, W, 3), with a margin, as shares.
+def written_box(image: np.ndarray) -> Box:
+    """Return where something is written in an RGB image (H, W, 3), with a margin.
 
-    (top, left, bottom, right). Written is what differs from the median colour; strokes of a single
-    pixel, such as noise lines that cross the margins, do not count unless there is nothing else.
+    Written is what differs from the median colour. Strokes of a single pixel, such as noise lines
+    that cross the margins, do not count unless there is nothing else.
     """
     ground = np.median(image, axis=(0, 1))
     ink = (np.abs(image - ground).max(axis=2) > 8).astype(np.uint8)  # (H, W), pale letters too
     strokes = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     rows, columns = (strokes if strokes.any() else ink).nonzero()
     if not len(rows):
-        return 0.0, 0.0, 1.0, 1.0
+        return WHOLE
     height, width = ink.shape
     margin = 1 + (rows.max() - rows.min()) // 10
     return (
@@ -135,33 +152,25 @@ def written_box(image: np.ndarray) -> tuple[float, ...]:
     )
 
 
-def fit_image(
-    image: np.ndarray,
-    size: tuple[int, int],
-    channels: int,
-    box: Sequence[float] | None = (0, 0, 1, 1),
-) -> np.ndarray:
-    """Scale an RGB image (H, W, 3) into ``size`` = (height, width), keeping its proportions.
+def fit_image(image: np.ndarray, spec: InputSpec) -> np.ndarray:
+    """Return an RGB image (H, W, 3) as the network's input, (channels, height, width) uint8.
 
-    ``box`` = (top, left, bottom, right) is the part to take, as shares of height and width; None
-    is the part where something is written, in each image by itself. What remains free is filled
-    with the image's median colour, on the right and, in equal parts, above and below: the first
-    character stays on the left, where the network looks for it.
-    Returns uint8 (channels, height, width); one channel is grey.
+    The cut is scaled to fit, with its proportions kept. The space that remains gets the image's
+    median colour, on the right and, in equal parts, above and below: the first character stays on
+    the left, where the network expects it.
     """
-    height, width = size
-    image = crop(image, box)
-    scale = min(height / image.shape[0], width / image.shape[1])
-    new_height = max(1, min(height, round(image.shape[0] * scale)))
-    new_width = max(1, min(width, round(image.shape[1] * scale)))
-    if channels == 1:
+    image = crop(image, spec.cut)
+    scale = min(spec.height / image.shape[0], spec.width / image.shape[1])
+    new_height = max(1, min(spec.height, round(image.shape[0] * scale)))
+    new_width = max(1, min(spec.width, round(image.shape[1] * scale)))
+    if spec.channels == 1:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None]  # (H, W, 1)
     ground = np.median(image, axis=(0, 1))
-    # INTER_AREA averages the pixels that fall together, so thin strokes do not vanish.
+    # INTER_AREA averages the pixels that coincide, so thin strokes do not vanish.
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     small = cv2.resize(image, (new_width, new_height), interpolation=how)
-    fitted = np.empty((height, width, channels), np.uint8)
+    fitted = np.empty((spec.height, spec.width, spec.channels), np.uint8)
     fitted[:] = ground
-    top = (height - new_height) // 2
-    fitted[top : top + new_height, :new_width] = small.reshape(new_height, new_width, channels)
+    top = (spec.height - new_height) // 2
+    fitted[top : top + new_height, :new_width] = small.reshape(new_height, new_width, spec.channels)
     return fitted.transpose(2, 0, 1)  # (C, H, W)

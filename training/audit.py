@@ -6,7 +6,6 @@ mislabels one image in a few hundred. (Out-of-fold predictions, as in Northcutt 
 "Confident Learning: Estimating Uncertainty in Dataset Labels".)
 """
 
-import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,76 +14,101 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 import model
-import utils
-from files import tables
-from model import CaptchaNet
+from files.tables import SPLIT_COLUMNS, SUSPECT_COLUMNS, read_table, write_table
 from training import plots
-from training.dataset import Side
-from training.metrics import confidences_of
+from training.calibration import confidences_of
+from training.dataset import Dataset, Split, join
+from training.runs import Training
 
 
-def read_out_of_fold(side: Side, folds: int, learn: Callable[[Side, Side], CaptchaNet]) -> Tensor:
+def audit(
+    data: Dataset,
+    origin: dict[str, str],
+    folds: int,
+    train: Callable[[Dataset], Training],
+    folder: Path,
+) -> None:
+    """Write suspects.csv and suspects.png into ``folder``, the most suspicious labels first.
+
+    ``train`` trains a new network on a dataset; ``origin`` comes from originals(). The images of
+    train, val and test are audited alike.
+    """
+    everything = join([data.train, data.val, data.test])
+    logits = read_out_of_fold(data, everything, folds, train)
+    copies = [f"{file.parent.name}/{file.name}" for file in data.files]
+    differ = write_suspects(logits, everything, data.charset, copies, origin, folder)
+    print(f"Audit: {differ} of {len(copies)} labels were read differently; see suspects.csv")
+
+
+def originals(split_folder: Path) -> dict[str, str]:
+    """Return the original of each image in the split folder, as split_data.py noted it."""
+    index = split_folder / "index.csv"
+    if not index.is_file():
+        raise ValueError(f"there is no {index}, which the audit needs; run split_data.py again.")
+    return {row["copy"]: row["original"] for row in read_table(index, SPLIT_COLUMNS)}
+
+
+def read_out_of_fold(
+    data: Dataset, everything: Split, folds: int, train: Callable[[Dataset], Training]
+) -> Tensor:
     """Return the logits of every image, (N, length, classes), from networks not trained on it.
 
-    ``learn`` trains a network on its first side; the second is the fold held out.
+    Each network reads with the weights of its last epoch: to choose an epoch by the fold would be
+    a choice by the labels that are audited.
     """
-    count = len(side.labels)
+    count = len(everything.labels)
     fold_of = torch.randperm(count) % folds  # (N,): folds of equal size, up to one image
-    logits = torch.empty(0)
+    logits = torch.empty(count, data.length, len(data.charset) + 1)
     for fold in range(folds):
-        print(f"Audit: training without part {fold + 1} of {folds}")
+        print(f"Audit: training without fold {fold + 1} of {folds}")
         held_out = fold_of == fold
-        net = learn(part(side, ~held_out), part(side, held_out))
-        read = model.average_logits(net, side.images[held_out])
-        if fold == 0:
-            logits = torch.empty(count, *read.shape[1:])
-        logits[held_out] = read
+        split = data._replace(train=everything.subset(~held_out), val=everything.subset(held_out))
+        logits[held_out] = model.average_logits(train(split).net, split.val.images)
     return logits
 
 
-def part(side: Side, chosen: Tensor) -> Side:
-    """Return the images of a side that ``chosen``, (N,) bool, names."""
-    labels = [side.labels[i] for i in chosen.nonzero().flatten().tolist()]
-    return Side(labels, side.images[chosen], side.targets[chosen])
-
-
-def most_suspicious(logits: Tensor, side: Side) -> tuple[list[int], Tensor]:
+def most_suspicious(logits: Tensor, split: Split) -> tuple[list[int], Tensor]:
     """Return the images' numbers, the most suspicious label first, and each one's suspicion, (N,).
 
     Suspicion is minus the logarithm of the label's probability: 0 for a label that the network is
     sure of, 7 for one that it gives a chance of one in a thousand.
     """
-    losses = F.cross_entropy(logits.flatten(0, 1), side.targets.flatten(), reduction="none")
-    suspicion = losses.view(side.targets.shape).sum(dim=1)
+    losses = F.cross_entropy(logits.flatten(0, 1), split.targets.flatten(), reduction="none")
+    suspicion = losses.view(split.targets.shape).sum(dim=1)
     return suspicion.argsort(descending=True).tolist(), suspicion
 
 
 def write_suspects(
-    logits: Tensor, side: Side, charset: str, files: Sequence[Path], folder: Path
+    logits: Tensor,
+    split: Split,
+    charset: str,
+    copies: Sequence[str],
+    origin: dict[str, str],
+    folder: Path,
 ) -> int:
-    """Write suspects.csv, all images with the most suspicious first, and suspects.png.
+    """Write suspects.csv with all images and suspects.png with the most suspicious ones.
 
+    ``copies`` names the images as in data/split/index.csv, and ``origin`` has their originals.
     Returns how many labels differ from what was read.
     """
-    order, suspicion = most_suspicious(logits, side)
-    readings = utils.decode_labels(logits.argmax(dim=2).numpy(), charset)
+    order, suspicion = most_suspicious(logits, split)
+    predictions = model.decode_labels(logits.argmax(dim=2).numpy(), charset)
     confidences = confidences_of(logits).tolist()
-    with (
-        tables.replacing(folder / "suspects.csv") as temporary,
-        open(temporary, "w", encoding="utf-8-sig", errors="surrogateescape", newline="") as table,
-    ):
-        writer = csv.writer(table)
-        writer.writerow(utils.SUSPECT_COLUMNS)
-        for i in order:
-            name = f"{files[i].parent.name}/{files[i].name}"
-            row = [name, side.labels[i], readings[i], f"{confidences[i]:.4f}"]
-            writer.writerow([*row, f"{suspicion[i].item():.3f}"])
-    differ = [i for i in order if readings[i] != side.labels[i]]
+    write_table(
+        folder / "suspects.csv",
+        SUSPECT_COLUMNS,
+        (
+            [copies[i], origin.get(copies[i], ""), split.labels[i], predictions[i],
+             f"{confidences[i]:.4f}", f"{suspicion[i].item():.3f}"]
+            for i in order
+        ),
+    )  # fmt: skip
+    differ = [i for i in order if predictions[i] != split.labels[i]]
     titles = [
-        f"{plots.visible(side.labels[i])}, read as {plots.visible(readings[i]) or 'nothing'}"
+        f"{plots.visible(split.labels[i])}, read as {plots.visible(predictions[i]) or 'nothing'}"
         for i in differ[:24]
     ]
-    images = [side.images[i].numpy() for i in differ[:24]]
+    images = [split.images[i].numpy() for i in differ[:24]]
     sheet = plots.image_sheet(images, titles, ["firebrick"] * len(titles), columns=3)
     plots.save(sheet, folder / "suspects.png")
     return len(differ)

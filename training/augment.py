@@ -1,8 +1,8 @@
 """What is done to a training batch, so that the network never sees the same image twice.
 
-A few hundred captchas are soon known by heart. Each time an image is drawn it is moved, turned,
-bent and recoloured a little, as another captcha of the same site might have been; the label stays
-true. Everything works on the whole batch at once.
+A few hundred captchas are soon memorised. Each time an image is used it is moved, turned, bent and
+recoloured a little, as another captcha of the same site might have been; the label stays correct.
+Everything works on the whole batch at once.
 """
 
 import torch

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from files import tables
+from files.atomic import replacing
 from training import runs
 
 
@@ -23,14 +23,14 @@ def use_screen(wanted: bool) -> None:
 
 def on_screen() -> bool:
     """Tell whether pictures are shown in windows."""
-    # Asked for its backend, matplotlib picks one that works here.
+    # When asked for its backend, matplotlib picks one that works here.
     return matplotlib.get_backend().lower() != "agg"
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write a picture and leave it open for show()."""
-    with tables.replacing(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # it draws a box instead
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # it shows a box instead
         figure.savefig(temporary, dpi=110, format="png")
     if not on_screen():
         plt.close(figure)
@@ -43,15 +43,15 @@ def show() -> None:
 
 
 class LiveCurves:
-    """The curves of a training, redrawn after each epoch."""
+    """The curves of a training, plotted anew after each epoch."""
 
     def __init__(self) -> None:
         self.figure, (self.loss_axes, self.accuracy_axes) = plt.subplots(
             1, 2, figsize=(10, 4), layout="constrained"
         )
 
-    def draw(self, history: Sequence[dict[str, float]]) -> None:
-        """Draw the history, one dictionary an epoch, as train_script.py keeps it."""
+    def plot(self, history: Sequence[dict[str, float]]) -> None:
+        """Plot the history, one row per epoch, as train_script.py keeps it."""
         epochs = [row["epoch"] for row in history]
         best = runs.best_of(history)["epoch"]
         for axes in (self.loss_axes, self.accuracy_axes):
@@ -63,9 +63,9 @@ class LiveCurves:
             self.loss_axes.plot(epochs, [row[name] for row in history], label=label)
         self.loss_axes.set(yscale="log", title="loss (cross-entropy per character)")
         for name, label in (
-            ("train_characters", "train, characters (augmented)"),
-            ("val_characters", "validation, characters"),
-            ("val_images", "validation, whole images"),
+            ("train_character_accuracy", "train, characters (augmented)"),
+            ("val_character_accuracy", "validation, characters"),
+            ("val_image_accuracy", "validation, whole images"),
         ):
             self.accuracy_axes.plot(epochs, [100 * row[name] for row in history], label=label)
         self.accuracy_axes.set(ylim=(-2, 102), title="accuracy, %")
@@ -73,8 +73,8 @@ class LiveCurves:
         self.accuracy_axes.legend(fontsize="small", loc="lower right")
 
     def refresh(self, history: Sequence[dict[str, float]]) -> None:
-        """Redraw the window, without waiting for the person."""
-        self.draw(history)
+        """Update the window, without waiting for the person."""
+        self.plot(history)
         plt.pause(0.01)
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class LiveCurves:
 
 
 def picture(axes: Axes, image: np.ndarray, title: str = "", colour: str = "black") -> None:
-    """Draw one image, (channels, H, W) or (H, W, 3) uint8, under a title and without scales."""
+    """Show one image, (channels, H, W) or (H, W, 3) uint8, under a title and without scales."""
     if image.shape[0] in (1, 3):
         image = image.transpose(1, 2, 0)
     if image.shape[2] == 1:
@@ -110,12 +110,12 @@ def image_sheet(
 
 
 def visible(text: str) -> str:
-    """Return a label as it can be drawn: what has no glyph becomes a code point."""
+    """Return a label as it can be shown: what has no glyph becomes a code point."""
     return "".join(c if c.isprintable() else f"<{ord(c):x}>" for c in text)
 
 
 def mistakes_sheet(mistakes: Sequence[tuple[np.ndarray, str, str, float]], total: int) -> Figure:
-    """Draw the mistakes, each (image, label, text read, confidence), the surest first."""
+    """Show the mistakes, each (image, label, prediction, confidence), the surest first."""
     shown = mistakes[:24]
     if not shown:
         figure = plt.figure(figsize=(6, 1.5))
@@ -129,7 +129,7 @@ def mistakes_sheet(mistakes: Sequence[tuple[np.ndarray, str, str, float]], total
 
 
 def confusion_matrix(counts: np.ndarray, charset: str) -> Figure:
-    """Draw how often each character (row) was read as each (column); blanks are "end".
+    """Plot how often each character (row) was read as each (column); blanks are "end".
 
     ``counts`` is (classes, classes). Each row is scaled by its sum, so rare characters show too.
     """
@@ -152,10 +152,10 @@ def confusion_matrix(counts: np.ndarray, charset: str) -> Figure:
 def attention_sheet(
     images: Sequence[np.ndarray], maps: np.ndarray, texts: Sequence[str], confidences: np.ndarray
 ) -> Figure:
-    """Lay over each image where each position looked.
+    """Show over each image where each position attended.
 
-    ``images`` are (channels, H, W) uint8, ``maps`` (N, length, h, w), ``texts`` what was read,
-    ``confidences`` (N, length). Of long labels the first 12 positions are drawn.
+    ``images`` are (channels, H, W) uint8, ``maps`` (N, length, h, w), ``texts`` the
+    predictions, ``confidences`` (N, length). Of long labels the first 12 positions are shown.
     """
     rows, length = maps.shape[:2]
     length = min(length, 12)
@@ -171,7 +171,7 @@ def attention_sheet(
             extent = (0, grey.shape[1], grey.shape[0], 0)
             place.imshow(grey, "gray", extent=extent, vmin=0, vmax=255)
             light = cv2.resize(maps[row, position], grey.shape[::-1], interpolation=cv2.INTER_CUBIC)
-            light = (light / max(light.max(), 1e-9)).clip(0, 1)  # (H, W); it may look nowhere
+            light = (light / max(light.max(), 1e-9)).clip(0, 1)  # (H, W); it may attend nowhere
             red = np.zeros_like(light)  # everywhere, but seen only where there is attention
             place.imshow(red, "autumn", alpha=0.8 * light, extent=extent, vmin=0, vmax=1)
             place.set_title(f"{position + 1}: {100 * confidences[row, position]:.0f} %", fontsize=8)

@@ -1,83 +1,111 @@
 """What a training leaves on the disk: its state to resume from, its model, figures and history."""
 
-import csv
+import io
 import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 import model
-import utils
-from files import tables
-from model import CaptchaNet
-from training.dataset import Side
+from files.atomic import replacing
+from files.images import content_hash
+from files.tables import Journal, now, write_table
+from model import MODEL_NAME, CaptchaNet
+from training.dataset import Split
 
-last_format = "captcha-recognizer run 3"  # stands in last.pt
-run_columns = ["time", "train_images", "epochs", "seconds", "parameters"]  # of runs.csv
-run_columns += ["val_image_accuracy", "val_character_accuracy", "val_loss", "constants"]
+STATE_FORMAT = "captcha-recognizer run 4"  # stands in last.pt
+RUN_COLUMNS = [
+    "time", "train_images", "epochs", "seconds", "parameters",
+    "val_image_accuracy", "val_character_accuracy", "val_loss", "constants",
+]  # fmt: skip
+
+History = list[dict[str, float]]  # a row per epoch
+
+
+class Training(NamedTuple):
+    """A training that ended."""
+
+    net: CaptchaNet  # with the weights of its last epoch
+    best: dict[str, Tensor]  # the weights of its best epoch
+    history: History
+    train_images: int
+    rate: float  # the highest learning rate
+
+    def best_net(self) -> CaptchaNet:
+        """Return the network with the weights of its best epoch."""
+        self.net.load_state_dict(self.best)
+        return self.net
 
 
 def best_of(history: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Return the row of the best epoch: most validation images right in the last quarter.
+    """Return the row of the best epoch: highest validation accuracy in the last quarter.
 
     Only there, where the learning rate is small, has the network settled. Of dozens of epochs
     before, one will read a few dozen validation images well by luck. Of equals the last one is
     taken; of a run that was stopped before its last quarter, the best of all.
     """
     settled = [row for row in history if row["progress"] > 0.75] or history
-    return max(settled, key=lambda row: (row["val_images"], row["epoch"]))
+    return max(settled, key=lambda row: (row["val_image_accuracy"], row["epoch"]))
 
 
 def last_progress(history: Sequence[dict[str, float]]) -> float:
-    """Return the last epoch whose validation was better than all before, in images or in loss."""
-    images = max(history, key=lambda row: row["val_images"])["epoch"]
+    """Return the last epoch with a better validation accuracy or loss than all before."""
+    accuracy = max(history, key=lambda row: row["val_image_accuracy"])["epoch"]
     loss = min(history, key=lambda row: row["val_loss"])["epoch"]
-    return max(images, loss)
+    return max(accuracy, loss)
 
 
-def save_run(
+# ---------------------------------------------------------------- the state to resume from
+
+
+def save_state(
     path: Path,
     net: CaptchaNet,
     optimizer: torch.optim.Optimizer,
     schedule: LambdaLR,
-    history: list[dict[str, float]],
-    best: dict[str, Tensor],
-    images: str,
+    progress: dict[str, Any],
 ) -> None:
-    """Write all that a run needs to go on, the random generator included.
+    """Write all that a run needs to resume, the states of the random generators included.
 
-    ``images`` names the images and labels that it trains on, see digest_of.
+    ``progress`` has the history, the best weights and the digest of the training images.
     """
+    device = net.mean.device
     state = {
-        "format": last_format,
+        "format": STATE_FORMAT,
         "architecture": net.architecture(),
         "weights": net.state_dict(),
-        "best": best,
         "optimizer": optimizer.state_dict(),
         "schedule": {"last_epoch": schedule.last_epoch},
-        "history": history,
-        "images": images,
         "random": torch.get_rng_state(),
+        "device_random": device_random(device).get_rng_state() if device.type != "cpu" else None,
+        **progress,
     }
-    model.save_tensors(state, path)
+    data = io.BytesIO()  # on a full disk torch itself raises no OSError
+    torch.save(state, data)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data.getbuffer())
 
 
-def digest_of(side: Side) -> str:
-    """Return a short name of a side's images and labels, the same for the same ones only."""
-    digests = [utils.content_hash(image.tobytes()) for image in side.images.numpy()]
-    return utils.content_hash(repr((side.labels, digests)).encode())
-
-
-def load_run(
+def load_state(
     path: Path, net: CaptchaNet, optimizer: torch.optim.Optimizer, schedule: LambdaLR, images: str
-) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
-    """Put a run back where save_run left it; return its history and its best weights."""
-    state = model.load_tensors(path)
-    if state.get("format") != last_format:
+) -> tuple[History, dict[str, Tensor]]:
+    """Restore a run that save_state() wrote; return its history and its best weights.
+
+    Raises ValueError if the file is missing or damaged, or belongs to other images or another
+    network.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no run to resume: {path} is missing.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged files
+        raise ValueError(f"{path} is damaged; start again without RESUME.") from error
+    if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
         raise ValueError(f"{path} is not the state of a run.")
     if state["architecture"] != net.architecture():
         raise ValueError(
@@ -93,51 +121,53 @@ def load_run(
     optimizer.load_state_dict(state["optimizer"])
     schedule.last_epoch = state["schedule"]["last_epoch"]
     torch.set_rng_state(state["random"])
+    if state["device_random"] is not None and net.mean.device.type != "cpu":
+        device_random(net.mean.device).set_rng_state(state["device_random"])
     return state["history"], state["best"]
 
 
+def device_random(device: torch.device) -> Any:  # noqa: ANN401 (a module of torch)
+    """Return the module that holds a device's random generator; torch's own is the processor's.
+
+    Augmentation and dropout draw their random numbers on the device.
+    """
+    return torch if device.type == "cpu" else torch.get_device_module(device)
+
+
+def digest_of(split: Split) -> str:
+    """Return a short name of a split's images and labels, the same for the same ones only."""
+    digests = [content_hash(image.tobytes()) for image in split.images.numpy()]
+    return content_hash(repr((split.labels, digests)).encode())
+
+
+# ---------------------------------------------------------------- the result
+
+
 def keep_model(
-    net: CaptchaNet, folder: Path, figures: dict, history: Sequence[dict[str, float]]
+    net: CaptchaNet, folder: Path, figures: dict[str, Any], history: Sequence[dict[str, float]]
 ) -> None:
-    """Write captcha.pt, metrics.json and history.csv; the model before stays as previous.pt."""
-    file = folder / "captcha.pt"
-    if file.exists() and not holds(file, net):  # it does if a killed run came so far already
-        with tables.replacing(folder / "previous.pt") as temporary:
+    """Write the model, metrics.json and history.csv; the model before stays as previous."""
+    file = folder / MODEL_NAME
+    if file.exists():
+        with replacing(folder / f"previous{file.suffix}") as temporary:
             shutil.copyfile(file, temporary)
-    about = {"constants": figures["constants"], "val": figures["val"], "time": utils.now()}
-    model.save_checkpoint(net, file, about)
-    with tables.replacing(folder / "metrics.json") as temporary:
+    about = {"constants": figures["constants"], "val": figures["val"], "time": now()}
+    model.save_model(net, file, about)
+    with replacing(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    with (
-        tables.replacing(folder / "history.csv") as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as table,
-    ):
-        writer = csv.DictWriter(table, history[0])
-        writer.writeheader()
-        writer.writerows(history)
+    write_table(folder / "history.csv", list(history[0]), [list(row.values()) for row in history])
 
 
-def holds(file: Path, net: CaptchaNet) -> bool:
-    """Tell whether a checkpoint has just the weights of a network."""
-    try:
-        other = model.load_checkpoint(file)[0].state_dict()
-    except ValueError:
-        return False
-    own = net.state_dict()
-    return own.keys() == other.keys() and all(
-        torch.equal(value.cpu(), other[name]) for name, value in own.items()
-    )
-
-
-def list_run(folder: Path, figures: dict) -> None:
+def list_run(folder: Path, figures: dict[str, Any]) -> None:
     """Append a row to runs.csv, which compares runs by their validation only.
 
     Whoever picks a setting by its test figure has made the test part of the training.
     """
-    val = figures["val"]
-    with tables.open_table(folder / "runs.csv", run_columns) as table:
-        tables.append_row(table, [
-            utils.now(), figures["train_images"], figures["epochs"], figures["seconds"],
-            figures["parameters"], val["image_accuracy"], val["character_accuracy"], val["loss"],
-            json.dumps(figures["constants"]),
-        ])  # fmt: skip
+    val, path = figures["val"], folder / "runs.csv"
+    journal = Journal(path, RUN_COLUMNS, f"{path} is open in another training; try again.")
+    journal.append([[
+        now(), figures["train_images"], figures["epochs"], figures["seconds"],
+        figures["parameters"], val["image_accuracy"], val["character_accuracy"], val["loss"],
+        json.dumps(figures["constants"]),
+    ]])  # fmt: skip
+    journal.close()

@@ -1,0 +1,151 @@
+"""The judgement at the end of a training: the figures of metrics.json, and the pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import model
+from model import CaptchaNet
+from training import plots
+from training.augment import augment
+from training.calibration import confidences_of, coverage_table, fit_temperature
+from training.dataset import Dataset, Split
+from training.metrics import confusion_counts, describe
+from training.runs import Training
+
+
+def judge(net: CaptchaNet, data: Dataset) -> tuple[dict[str, Any], Tensor]:
+    """Calibrate a network, and read the test folder, for the only time.
+
+    Sets the network's temperature. Returns the figures of validation and test as they stand in
+    metrics.json, and the calibrated logits of the test images, (N, length, classes).
+    """
+    val_logits = model.average_logits(net, data.val.images)
+    net.temperature.fill_(fit_temperature(val_logits, data.val))
+    test_logits = model.average_logits(net, data.test.images)
+    val_logits, test_logits = (x / net.temperature.cpu() for x in (val_logits, test_logits))
+    figures = {
+        "test": describe(test_logits, data.test, data.charset),
+        "val": describe(val_logits, data.val, data.charset),
+        "temperature": net.temperature.item(),
+        "coverage": coverage_table(val_logits, test_logits, data.test),
+    }
+    return figures, test_logits
+
+
+def about_trainings(trainings: Sequence[Training]) -> dict[str, Any]:
+    """Return what metrics.json says about the trainings of a run.
+
+    Above all about the last one, which made the model. Images without labels take several, and
+    "trainings" has each; "train_images" includes pseudo-labels.
+    """
+    rows = [
+        {
+            "train_images": training.train_images,
+            "epochs": len(training.history),
+            "seconds": round(sum(row["seconds"] for row in training.history), 1),
+        }
+        for training in trainings
+    ]
+    parameters = sum(parameter.numel() for parameter in trainings[-1].net.parameters())
+    return rows[-1] | {"trainings": rows, "parameters": parameters}
+
+
+def print_figures(figures: dict[str, Any]) -> None:
+    """Print the figures of metrics.json that matter most."""
+    test = figures["test"]
+    low, high = test["image_accuracy_95"]
+    print(
+        f"Test: {100 * test['image_accuracy']:.1f} % of {test['images']} images read correctly "
+        f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %), "
+        f"{100 * test['character_accuracy']:.2f} % of their characters"
+    )
+    if test["confusions"]:
+        worst = [
+            f"{plots.visible(pair['label']) or 'nothing'} as "
+            f"{plots.visible(pair['prediction']) or 'nothing'} ({pair['count']})"
+            for pair in test["confusions"][:6]
+        ]
+        print(f"Most frequent confusions: {', '.join(worst)}")
+    val_images = figures["val"]["images"]
+    row = next((row for row in figures["coverage"] if row["wanted_precision"] == 0.995), None)
+    if row is None:
+        print(f"None of {val_images} validation images is read surely enough for 99.5 % precision")
+    else:
+        share = row["precision"]
+        correct = "" if share is None else f", {100 * share:.1f} % of them correctly"
+        print(
+            f"Only confident answers (MIN_CONFIDENCE={row['min_confidence']}, found on "
+            f"{val_images} validation images): {100 * row['answered']:.1f} % answered{correct}"
+        )
+
+
+def save_pictures(
+    net: CaptchaNet,
+    data: Dataset,
+    test_logits: Tensor,
+    history: Sequence[dict[str, float]],
+    folder: Path,
+) -> None:
+    """Save curves, confusion, mistakes, attention and augmented as PNG files in ``folder``.
+
+    ``test_logits`` are (N, length, classes), ``history`` has a row per epoch.
+    """
+    curves = plots.LiveCurves()
+    curves.plot(history)
+    plots.save(curves.figure, folder / "curves.png")
+
+    test = data.test
+    counts = confusion_counts(test_logits, test, len(data.charset) + 1)
+    plots.save(plots.confusion_matrix(counts, data.charset), folder / "confusion.png")
+
+    read = test_logits.argmax(dim=2)  # (N, L)
+    texts = model.decode_labels(read.numpy(), data.charset)
+    confidences = confidences_of(test_logits)
+    wrong = (read != test.targets).any(dim=1).nonzero().flatten().tolist()
+    wrong.sort(key=lambda i: -confidences[i])
+    mistakes = [
+        (test.images[i].numpy(), test.labels[i], texts[i], confidences[i].item()) for i in wrong
+    ]
+    plots.save(plots.mistakes_sheet(mistakes, len(texts)), folder / "mistakes.png")
+
+    save_attention(net, test, test_logits, texts, folder / "attention.png")
+    save_augmented(data.train, folder / "augmented.png")
+
+
+def save_attention(
+    net: CaptchaNet, split: Split, logits: Tensor, texts: Sequence[str], path: Path
+) -> None:
+    """Show for some images where each position attended, if the network has attention."""
+    shown = some(len(texts))
+    with torch.no_grad():
+        _, maps, _ = net.eval().attend(split.images[shown].to(net.mean.device))
+    if maps is None:
+        path.unlink(missing_ok=True)  # that of another training
+        return
+    confidences = logits[shown].softmax(dim=2).amax(dim=2).numpy()  # (N, L)
+    images = list(split.images[shown].numpy())
+    sheet = plots.attention_sheet(
+        images, maps.cpu().numpy(), [texts[i] for i in shown], confidences
+    )
+    plots.save(sheet, path)
+
+
+def save_augmented(split: Split, path: Path) -> None:
+    """Show some training images as they are, each beside what augmentation makes of it."""
+    images, titles = [], []
+    for i in some(len(split.labels)):
+        changed = augment(split.images[i].repeat(4, 1, 1, 1))  # (4, C, H, W)
+        images += [split.images[i].numpy(), *changed.byte().numpy()]
+        titles += [plots.visible(split.labels[i]), *[""] * 4]
+    colours = ["black"] * len(images)
+    plots.save(plots.image_sheet(images, titles, colours, columns=5), path)
+
+
+def some(count: int) -> np.ndarray:
+    """Return up to six of ``count`` numbers, evenly spread."""
+    return np.linspace(0, count - 1, min(6, count)).astype(int)
