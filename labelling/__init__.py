@@ -1,0 +1,1 @@
+"""How images get their labels: the label window, what it proposes, and labels from elsewhere."""

@@ -78,11 +78,11 @@ def fit_window(window: Any, width: int = 1280, height: int = 800) -> None:  # no
             pixels = root.winfo_fpixels(f"{points}p") if points > 0 else -points
             fonts.append((widget, font["family"], pixels, font["weight"]))
     root.update_idletasks()
-    for percent in range(95, 20, -5):
+    for step in range(1, 60):
         if root.winfo_reqwidth() <= width and root.winfo_reqheight() <= height - TITLE_BAR:
             break
         for widget, family, pixels, weight in fonts:
-            widget.configure(font=(family, -max(7, round(pixels * percent / 100)), weight))
+            widget.configure(font=(family, -max(7, round(pixels * 0.95**step)), weight))
         root.update_idletasks()
     for widget in widgets:
         if isinstance(widget, Frame | Toplevel):

@@ -1,4 +1,4 @@
-"""What tests of several files share."""
+"""Fixtures that tests of several folders share."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def _virtual_screen():
-    """The number of an X server without a screen, on which tests may type and click."""
+    """Start an X server without a screen, on which tests may type and click; give its name."""
     if not shutil.which("Xvfb"):
         message = "Xvfb is missing: apt install xvfb"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
@@ -20,8 +20,8 @@ def _virtual_screen():
 
 @pytest.fixture
 def display(_virtual_screen, monkeypatch):
-    """Let the windows of one test open on a virtual screen; it is empty, so they get the keys.
+    """Open the windows of one test on a virtual screen; it is empty, so they get the keys.
 
-    Also where there is a real screen: a test must not type into what somebody works on.
+    Even where there is a real screen: a test must not type into somebody's work.
     """
     monkeypatch.setenv("DISPLAY", _virtual_screen)

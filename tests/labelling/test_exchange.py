@@ -2,20 +2,19 @@
 
 import csv
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
-from helpers import practice_folder, project, snapshot
+from helpers import practice_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import utils
-from files import tables
-from labelling import exchange
-from labelling.exchange import confirmed_labels, find_labels, write_rec_gt
+from files.images import content_hash
+from files.split_names import split_name
+from files.tables import LABEL_COLUMNS, read_table
+from labelling.exchange import find_labels, read_pairs, write_rec_gt
 from labelling.labels import Labelling
 
 
@@ -52,7 +51,7 @@ def test_copies_that_split_data_made_say_their_labels(tmp_path, images):
     folder = tmp_path / "train"
     folder.mkdir()
     for image, label in zip(images, ["a/b", "c_d"], strict=False):
-        name = utils.split_name(label, utils.content_hash(image.read_bytes()), "png")
+        name = split_name(label, content_hash(image.read_bytes()), "png")
         shutil.copy(image, folder / name)
     assert find_labels(folder, images, "(.+)") == {"0.png": "a/b", "1.png": "c_d"}
 
@@ -129,19 +128,23 @@ def test_what_was_decided_here_is_never_replaced_and_differences_are_named(tmp_p
     ]:
         here.decide(label, state)
     there = {"a": "same", "b": "theirs", "c": "cc", "d": "dd", "e": "ee", "gone": "x"}
-    said = here.take_over(there)
+    said = here.import_labels(there)
     assert said.splitlines() == [
         "Imported: 2 labels; 1 were known already; 2 differ and were left as they are here:",
         "  b: mine here, theirs there",
         "  d: unreadable here, dd there",
     ]
-    labels = confirmed_labels([Path(name) for name in "abcdef"], file)
-    assert labels == {"a": "same", "b": "mine", "c": "cc", "e": "ee"}
-    assert here.image == "f"
-    rows = tables.read_table(file, utils.LABEL_COLUMNS)[4:]
+    labels = utils.confirmed_labels([Path(name) for name in "abcdef"], file)
+    assert {path.name: label for path, label in labels.items()} == {
+        "a": "same",
+        "b": "mine",
+        "c": "cc",
+        "e": "ee",
+    }
+    rows = read_table(file, LABEL_COLUMNS)[4:]
     assert [(row["image"], row["how"]) for row in rows] == [("c", "imported"), ("e", "imported")]
     assert here.undo()["label"] == "ee"
-    assert "0 labels; 4" not in here.take_over(there)
+    assert "0 labels; 4" not in here.import_labels(there)
 
 
 names = st.text("abcXYZ09é漢 ._-'\"", min_size=1, max_size=8).filter(
@@ -154,35 +157,20 @@ names = st.text("abcXYZ09é漢 ._-'\"", min_size=1, max_size=8).filter(
 def test_what_goes_out_for_paddleocr_comes_in_again(labels):
     with tempfile.TemporaryDirectory() as folder:
         inside = Path(folder) / "train_data" / "crawl"
-        write_rec_gt(Path(folder) / "train_data" / "rec_gt.txt", inside, labels)
+        files = {inside / name: label for name, label in labels.items()}
+        write_rec_gt(Path(folder) / "train_data" / "rec_gt.txt", files)
         lines = (Path(folder) / "train_data" / "rec_gt.txt").read_bytes().decode().split("\n")
         assert lines == [f"crawl/{name}\t{label}" for name, label in labels.items()] + [""]
-        assert dict(exchange.read_pairs(Path(folder) / "train_data" / "rec_gt.txt")) == {
+        assert dict(read_pairs(Path(folder) / "train_data" / "rec_gt.txt")) == {
             f"crawl/{name}": label for name, label in labels.items()
         }
 
 
 def test_a_label_that_would_break_the_format_stays_out_and_is_counted(tmp_path, capsys):
-    labels = {"a.png": "a\tb", "b.png": "c\nd", "c.png": "ok"}
-    said = write_rec_gt(tmp_path / "rec_gt.txt", tmp_path.parent / "far", labels)
+    far = tmp_path.parent / "far"
+    labels = {far / "a.png": "a\tb", far / "b.png": "c\nd", far / "c.png": "ok"}
+    said = write_rec_gt(tmp_path / "rec_gt.txt", labels)
     text = (tmp_path / "rec_gt.txt").read_text(encoding="utf-8")
     assert text == f"{tmp_path.parent.resolve().as_posix()}/far/c.png\tok\n"
     assert said.startswith("1 labels")
     assert "2 labels" in capsys.readouterr().err
-
-
-def test_the_script_imports_and_exports_without_a_window_and_moves_nothing(tmp_path, images):
-    folder = images[0].parent
-    table = write(tmp_path / "theirs.csv", ["0.png", "ab"], ["1.png", "cd"])
-    before = snapshot(folder)
-    settings = [f"IMAGE_FOLDER={folder}", f"LABELS_FILE={tmp_path / 'labels.csv'}"]
-    done = subprocess.run(
-        [sys.executable, project / "label_helper.py", *settings, "LABELLER=nobody",
-         f"IMPORT_FROM={table}", f"EXPORT_TO={tmp_path / 'rec_gt.txt'}"],
-        cwd=tmp_path, capture_output=True, text=True, env={"PATH": ""},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Imported: 2 labels; 0 were known already\n")
-    assert "2 labels are in" in done.stdout
-    assert (tmp_path / "rec_gt.txt").read_text() == "images/0.png\tab\nimages/1.png\tcd\n"
-    assert snapshot(folder) == before
