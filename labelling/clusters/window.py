@@ -191,14 +191,16 @@ def make_window(sg: ModuleType) -> Any:  # noqa: ANN401
     """Return the window, of a size that no later text changes."""
     grey, wide = {"text_color": SOFT, "pad": 0}, {"pad": (0, 6), "expand_x": True}
     buttons = [
-        sg.Button(f"{event}\n{legend}", key=event, border_width=0, size=(11, 2), **wide)
+        sg.Button(f"{event}\n{legend}", key=event, border_width=0, **wide)
         for event, (legend, *_) in KEYS.items()
         if legend
     ]
-    place = sg.Text(key="place", size=(34, 1), justification="right", **grey)
+    # The longest texts: fit_window makes room for them.
+    what = "9999 alike, the least typical first; page 99 of 99; 999 marked"
+    place = "999 named    999 skipped    999 left"
     left = [
-        [sg.Text(key="what", size=(66, 1), **grey), sg.Push(), place],
-        [sg.Image(key="sheet", size=SHEET_SIZE, pad=(0, 6))],
+        [sg.Text(what, key="what", expand_x=True, **grey), sg.Text(place, key="place", **grey)],
+        [sg.Push(), sg.Image(key="sheet", size=SHEET_SIZE, pad=(0, 6)), sg.Push()],
         [sg.Text(key="said", size=(80, 1), justification="center", **wide)],
         [sg.ProgressBar(1, key="bar", size=(1, 8), **wide)],
         [element for button in buttons for element in (button, sg.Text("", pad=2))][:-1],
@@ -213,13 +215,13 @@ def make_window(sg: ModuleType) -> Any:  # noqa: ANN401
     layout = [[sg.Column(left, pad=8), sg.Column(right, pad=8, vertical_alignment="top")]]
     # By default Ctrl with an arrow key would move the window.
     window = sg.Window("Cluster sheet", layout, grab_anywhere_using_control=False, finalize=True)
-    fit_window(window)
     for event, (legend, *bindings) in KEYS.items():
-        if legend:
-            window[event].widget.configure(takefocus=0)  # else Space would press the button
+        if legend:  # two lines; Space must not press the button
+            window[event].widget.configure(height=2, takefocus=0)
         for binding in bindings:
             window.bind(binding, event)
     window["sheet"].bind("<Button-1>", "+click")
+    fit_window(window)
     window.TKroot.focus_force()  # without a window manager nothing could be typed otherwise
     return window
 
