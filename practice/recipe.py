@@ -1,9 +1,9 @@
-"""Train the practice model, data/practice.pt, which START_FROM=practice begins with.
+"""Train the model that ships, practice.safetensors, with which START_FROM=practice begins.
 
-    python benchmarks/practice_model.py
+    python practice/recipe.py
 
-Its images come from forms.py alone, with a seed that the practice of getData.py never
-uses. Takes about forty minutes on two cores.
+Its images come from forms.py alone, with a seed that the practice source of getData.py never uses.
+Takes about forty minutes on two cores.
 """
 
 import io
@@ -11,20 +11,24 @@ import subprocess
 import sys
 from pathlib import Path
 
-project = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(project))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import model  # noqa: E402
-import utils  # noqa: E402
-from practice import forms  # noqa: E402
+import model
+import utils
+from practice import forms
 
 # ---- edit these ----------------------------------------------------------------------------------
 # images of each form; the mixed ones teach most about other websites' captchas
 COUNTS = {"simple": 4000, "ripple": 6000, "noise": 8000, "mixed": 40000}
 EPOCHS = 20  # see train_script.py
-SEED = 123456789  # of the practice site
+SEED = 123456789  # of the images
 WORK_FOLDER = utils.DATA / "practice_work"  # for images, split and training
+MODEL_FILE = utils.PRACTICE_MODEL  # what is made
 # --------------------------------------------------------------------------------------------------
+
+# What the file says about the validation. About the run it says nothing else: that would name
+# folders of this computer.
+FIGURES = ("images", "character_accuracy", "image_accuracy", "image_accuracy_95", "loss")
 
 
 def main() -> None:
@@ -47,15 +51,14 @@ def main() -> None:
         f"MODEL_FOLDER={WORK_FOLDER / 'model'}", f"EPOCHS={EPOCHS}", "START_FROM=None",
         "SHOW_PLOTS=False",
     )  # fmt: skip
-    # What is said about the run names folders of this computer: it stays here.
-    net, about = model.load_checkpoint(WORK_FOLDER / "model" / "captcha.pt")
-    about = {"images": COUNTS, "val": about["val"]}
-    model.save_checkpoint(net, utils.PRACTICE_MODEL, about)
+    net, about = model.load_model(WORK_FOLDER / "model" / model.MODEL_NAME)
+    val = {name: about["val"][name] for name in FIGURES}
+    model.save_model(net, MODEL_FILE, {"images": COUNTS, "val": val})
 
 
 def call(script: str, *arguments: str) -> None:
     """Run a script of the project; a mistake ends this one too."""
-    subprocess.run([sys.executable, str(project / script), *arguments], check=True)
+    subprocess.run([sys.executable, str(utils.ROOT / script), *arguments], check=True)
 
 
 if __name__ == "__main__":
