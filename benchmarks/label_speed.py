@@ -118,7 +118,13 @@ def start(
 ) -> subprocess.Popen:
     """Start the label window and wait until it has the keyboard."""
     command = [sys.executable, str(utils.ROOT / "label_helper.py"), f"IMAGE_FOLDER={folder}"]
-    command += [f"LABELS_FILE={labels_file}", f"MODEL_FILE={model}"]
+    command += [
+        f"LABELS_FILE={labels_file}",
+        f"MODEL_FILE={model}",
+        "LABELLER=person",
+        "ORDER=name",
+    ]
+    command += ["CASE=keep", "UNAIDED=0", "ONLY_SOURCE=None", "IMPORT_FROM=None", "EXPORT_TO=None"]
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command, env=environment, stdout=quiet, start_new_session=True)
     while "Label helper: " not in title(environment):
