@@ -1,34 +1,26 @@
-"""The practice site: the same captchas every time, whoever asks and however many at once."""
+"""The practice site: the same captchas whoever asks, and as a source of getData.py."""
 
 import base64
-import hashlib
 import http.client
 import io
+import itertools
 import json
-import random
 import re
-import secrets
 import signal
 import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import captcha.image
-import numpy as np
 import pytest
 import requests
-from helpers import hear_ctrl_c
-from hypothesis import given
-from hypothesis import strategies as st
+from helpers import hear_ctrl_c, project
 from PIL import Image
 
 from practice import forms
 from practice import site as practice_site
 
-house = Path(practice_site.__file__).parent.parent
-names = list(forms.forms)
+NAMES = list(forms.FORMS)
 
 
 def pixels(form, number, seed=0):
@@ -48,95 +40,11 @@ def address(site):
     return f"http://127.0.0.1:{site.server_port}"
 
 
-# ---------------------------------------------------------------- drawing
-
-
-@pytest.mark.parametrize("form", names)
-def test_a_number_always_gives_its_own_image(form):
-    again = (
-        "import hashlib; from practice import forms\n"
-        f"image, answer = forms.draw({form!r}, 5, 1)\n"
-        "print(hashlib.sha256(image.tobytes()).hexdigest(), answer)"
-    )
-    elsewhere = subprocess.run(
-        [sys.executable, "-c", again], cwd=house, capture_output=True, text=True, check=True
-    ).stdout.split()
-    image, answer = forms.draw(form, 5, 1)
-    assert elsewhere == [hashlib.sha256(image.tobytes()).hexdigest(), answer]
-    assert len({pixels(form, 5, seed=1), pixels(form, 6, seed=1), pixels(form, 5, seed=2)}) == 3
-
-
-@pytest.mark.parametrize("form", names)
-def test_hundreds_of_images_are_all_different(form):
-    count = 2000 if form == "digit" else 300
-    assert len({pixels(form, number) for number in range(count)}) == count
-
-
-@pytest.mark.parametrize(
-    ("form", "size", "letters", "lengths"),
-    [
-        ("digit", (28, 28), "0123456789", {1}),
-        ("simple", (200, 50), "2345678abcdefghkmnprwxy", {5}),
-        ("ripple", (200, 50), "2345678bcdefgmnpwxy", {5}),
-        ("noise", (160, 60), forms.noise_letters, {4, 5, 6}),
-        ("mixed", (200, 50), forms.mixed_letters, {4, 5, 6, 7}),
-    ],
-)
-def test_each_form_has_its_size_and_uses_all_of_its_letters(form, size, letters, lengths):
-    drawn = [forms.draw(form, number) for number in range(200)]
-    assert {image.size for image, _ in drawn} == {size}
-    assert {image.mode for image, _ in drawn} == {"RGB"}
-    assert set("".join(answer for _, answer in drawn)) == set(letters)
-    assert {len(answer) for _, answer in drawn} == lengths
-
-
-@pytest.mark.parametrize("form", ["digit", "simple", "ripple", "mixed"])
-def test_no_letter_is_cut_off_at_the_edge(form, monkeypatch):
-    outside = []
-    paste = Image.Image.paste
-
-    def watched_paste(image, colour, box, mask):
-        left, top, right, bottom = mask.getbbox()
-        x, y = box
-        if min(x + left, y + top) < 0 or x + right > image.width or y + bottom > image.height:
-            outside.append((x, y, mask.getbbox()))
-        paste(image, colour, box, mask)
-
-    monkeypatch.setattr(Image.Image, "paste", watched_paste)
-    for number in range(300):
-        forms.draw(form, number)
-    assert outside == []
-
-
-def test_simple_letters_and_line_are_darker_than_any_ground():
-    rng = random.Random(0)
-    letters = np.array([forms.dark_colour(rng) for _ in range(1000)])
-    grounds = [np.asarray(forms.light_ground(rng).convert("L")) for _ in range(100)]
-    assert (letters @ [0.299, 0.587, 0.114]).max() < 110
-    assert np.min(grounds) > 210
-
-
-@given(st.integers(), st.lists(st.integers(0, 255), min_size=6, max_size=6), st.floats(1, 100))
-def test_a_contrasting_colour_exists_and_differs_from_all_of_the_ground(seed, ends, least):
-    ground = np.linspace(ends[:3], ends[3:], 200)[None]  # (1, 200, 3)
-    colour = forms.contrasting(random.Random(seed), ground, least)
-    for column in ground[0]:
-        assert max(abs(c - g) for c, g in zip(colour, column, strict=True)) > least
-
-
-def test_drawing_in_many_threads_changes_nothing():
-    tasks = [(form, number) for number in range(40) for form in names]
-    expected = [pixels(*task) for task in tasks]
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda task: pixels(*task), tasks)) == expected
-    assert captcha.image.secrets is secrets  # what was lent for the noise form is given back
-
-
 # ---------------------------------------------------------------- the website
 
 
-def test_every_shape_of_a_form_shows_the_image_of_that_number(address):
-    for form in names:
+def test_every_kind_of_page_shows_the_image_of_that_number(address):
+    for form in NAMES:
         image, answer = forms.draw(form, 17, seed=3)
         png = requests.get(f"{address}/{form}.png?n=17", timeout=5)
         data = requests.get(f"{address}/{form}.json?n=17", timeout=5)
@@ -155,10 +63,10 @@ def test_every_shape_of_a_form_shows_the_image_of_that_number(address):
 
 
 def test_images_without_a_number_count_on_from_the_first_whoever_asks(address):
-    shapes = ["png", "json"] * 20
+    suffixes = ["png", "json"] * 20
     with ThreadPoolExecutor(16) as pool:
         answers = pool.map(
-            lambda shape: requests.get(f"{address}/digit.{shape}", timeout=5), shapes
+            lambda suffix: requests.get(f"{address}/digit.{suffix}", timeout=5), suffixes
         )
         pngs = [
             base64.b64decode(json.loads(answer.content)["image"])
@@ -174,7 +82,7 @@ def test_images_without_a_number_count_on_from_the_first_whoever_asks(address):
 
 def test_the_same_number_asked_for_in_parallel_gives_the_same_bytes(address):
     with ThreadPoolExecutor(16) as pool:
-        for form in names:
+        for form in NAMES:
             urls = [f"{address}/{form}.png?n=9"] * 16
             assert len(set(pool.map(lambda url: requests.get(url, timeout=5).content, urls))) == 1
 
@@ -183,8 +91,8 @@ def test_the_start_page_shows_eight_samples_of_each_form_and_its_links_work(addr
     page = requests.get(f"{address}/", timeout=5)
     samples = re.findall('<img src="([^"]+)"', page.text)
     links = re.findall('<a href="([^"]+)"', page.text)
-    assert len(samples) == len(set(samples)) == 8 * len(names)
-    assert len(links) == 4 * len(names)
+    assert len(samples) == len(set(samples)) == 8 * len(NAMES)
+    assert len(links) == 4 * len(NAMES)
     for link in samples + links:
         assert requests.get(f"{address}/{link}", timeout=5).status_code == 200
 
@@ -246,15 +154,55 @@ def test_a_site_that_was_ended_frees_its_port():
     again.server_close()
 
 
+# ---------------------------------------------------------------- as a source
+
+
+def row(source, url):
+    return {"source": source, "url": url}
+
+
+def test_a_source_names_a_form_and_how_the_site_gives_it():
+    assert practice_site.parse_source("practice:simple") == ("simple", "png", "")
+    assert practice_site.parse_source("practice:noise/page") == ("noise", "html", "img.captcha")
+    assert practice_site.parse_source("practice:digit/json") == ("digit", "json", "image")
+    for other in ("simple", "practice:", "practice:none", "practice:simple/xml", "http://x/", ""):
+        assert practice_site.parse_source(other) is None
+    assert all(map(practice_site.parse_source, practice_site.source_names()))
+
+
+def test_numbers_that_the_index_has_are_passed_over_and_sources_of_a_form_share_the_rest():
+    free = practice_site.free_numbers(
+        [
+            row("practice:simple", "http://127.0.0.1:1/simple.png?n=1"),
+            row("practice:simple/page", "http://127.0.0.1:2/simple.png?n=3"),
+            row("https://example.org/?n=0", "https://example.org/?n=0"),
+        ]
+    )
+    picture, page = (
+        practice_site.parse_source(f"practice:simple{kind}").addresses("host", free["simple"])
+        for kind in ("", "/page")
+    )
+    assert [next(picture), next(page), next(picture)] == [
+        "http://host/simple.png?n=0", "http://host/simple.html?n=2", "http://host/simple.png?n=4",
+    ]  # fmt: skip
+    assert next(free["digit"]) == 0
+
+
+def test_an_index_without_numbers_counts_on():
+    """Earlier versions did not write which practice image it was."""
+    free = practice_site.free_numbers([row("practice:digit", "http://x/digit.png")] * 5)
+    assert list(itertools.islice(free["digit"], 2)) == [5, 6]
+
+
 # ---------------------------------------------------------------- run alone
 
 
 def alone(port):
-    """Run the script as its own program, with PORT edited."""
+    """Run the site as a program of its own, with PORT edited."""
     edited = f"from practice import site\nsite.PORT = {port}\nsite.main()"
     return subprocess.Popen(
         [sys.executable, "-c", edited],
-        cwd=house,
+        cwd=project,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -279,4 +227,6 @@ def test_a_port_that_cannot_be_used_ends_in_one_sentence(port):
         output, errors = process.communicate(timeout=10)
     assert process.returncode == 1
     assert output == ""
-    assert re.fullmatch(rf"site.py: cannot use port {number} .*; edit PORT .*\n", errors)
+    assert re.fullmatch(
+        rf"site.py: cannot use port {number} .*; edit PORT in practice/site.py.\n", errors
+    )
