@@ -1,34 +1,30 @@
-"""How getData.py asks websites: politely, and so that no answer can do harm."""
+"""How websites are asked: politely, and so that no answer can do harm."""
 
 import contextlib
 import email.utils
-import functools
 import http.client
-import io
 import math
 import os
 import re
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from datetime import timezone
 from typing import Any
 from urllib.parse import urldefrag, urljoin, urlsplit
-from urllib.robotparser import RobotFileParser
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool
+from protego import Protego
 from urllib3.exceptions import HTTPError
 
 import utils
+from crawling.timed import WHOLE_ANSWER, TimedAdapter
 
-user_agent = "Captcha-Recognizer/1.0 (+learning project; reads images only)"
-longest_wait = 120.0  # seconds; when a site asks for more, the crawl of that site ends
-most_redirects = 10
-robots_bytes = 500_000  # of a robots.txt; more is not looked at
-in_all = 3  # times as long as a site may say nothing, one whole answer may take
+ROBOT = "Captcha-Recognizer/1.0"  # the name by which a robots.txt may address this program
+USER_AGENT = f"{ROBOT} (+learning project; reads images only)"
+LONGEST_WAIT = 120.0  # seconds; when a site asks for more, the crawl of that site ends
+MOST_REDIRECTS = 10
+ROBOTS_BYTES = 500 * 1024  # of a robots.txt, the least that RFC 9309 allows; the rest is not read
 
 
 class NoImage(Exception):
@@ -36,7 +32,7 @@ class NoImage(Exception):
 
 
 class GiveUp(ValueError):
-    """Asking a source again is not wanted or no use; the text says why."""
+    """A source must not be asked again, or it would be no use; the text says why."""
 
 
 class Stopped(Exception):
@@ -51,16 +47,16 @@ class Host:
 
     def __init__(self, delay: float, parallel: int) -> None:
         self.delay = delay
-        self.options: dict[str, dict] = {}  # what to give to requests, by scheme
+        self.options: dict[str, dict[str, Any]] = {}  # what to give to requests, by scheme
         self.slots = threading.BoundedSemaphore(parallel)
         self.free_at = 0.0  # on the clock of time.monotonic()
         self.failures = 0  # in a row
         self.clock = threading.Condition()  # guards these numbers
-        self.rules: dict[str, RobotFileParser] = {}  # of robots.txt, by scheme
-        self.reading = threading.Lock()  # of robots.txt
+        self.robots: dict[str, Protego] = {}  # the rules of robots.txt, by scheme
+        self.robots_lock = threading.Lock()
 
     @contextlib.contextmanager
-    def turn(self, stop: threading.Event) -> Iterator[None]:
+    def slot(self, stop: threading.Event) -> Iterator[None]:
         """Wait until a request may be sent; the host is being asked until the block ends.
 
         Raises Stopped if there is nothing more to ask for.
@@ -91,16 +87,17 @@ class Host:
             self.free_at = max(self.free_at, time.monotonic() + delay)
 
 
-class Manners:
-    """What the sessions of all threads agree upon.
+class Policy:
+    """The rules that the sessions of all threads share.
 
-    ``delay`` is the time between two requests to one host and ``timeout`` how long it may say
-    nothing, in seconds; ``parallel`` is how many requests one host gets at once. Only the host
-    ``own``, the practice site, needs no delay.
+    ``delay`` is the time between two requests to one host and ``timeout`` how long it may stay
+    silent, in seconds; ``parallel`` is how many requests one host gets at once. Only ``own_host``,
+    a server that this program runs itself, needs no delay.
     """
 
-    def __init__(self, delay: float, timeout: float, parallel: int, own: str = "") -> None:
-        self.delay, self.timeout, self.parallel, self.own = delay, timeout, parallel, own
+    def __init__(self, delay: float, timeout: float, parallel: int, own_host: str = "") -> None:
+        self.delay, self.timeout, self.parallel = delay, timeout, parallel
+        self.own_host = own_host
         self.hosts: dict[str, Host] = {}
         self.lock = threading.Lock()
 
@@ -109,22 +106,22 @@ class Manners:
         name = urlsplit(address).netloc.lower()
         with self.lock:
             if name not in self.hosts:
-                self.hosts[name] = Host(0 if name == self.own else self.delay, self.parallel)
+                delay = 0 if name == self.own_host else self.delay
+                self.hosts[name] = Host(delay, self.parallel)
             return self.hosts[name]
 
     def connect_options(self, host: Host, address: str) -> dict[str, Any]:
         """Return the timeout for an address, and the proxies and certificates of the environment.
 
-        requests would look these up for each request anew, which takes long.
+        requests would read the environment again for each request, which is slow.
         """
         scheme = urlsplit(address).scheme
         if scheme not in host.options:
-            own = urlsplit(address).netloc.lower() == self.own  # no proxy leads to this computer
+            own = urlsplit(address).netloc.lower() == self.own_host  # on this computer: no proxy
             bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-            proxies = {} if own else requests.utils.get_environ_proxies(address)
             host.options[scheme] = {
                 "timeout": self.timeout,
-                "proxies": proxies,
+                "proxies": {} if own else requests.utils.get_environ_proxies(address),
                 "verify": bundle or True,
             }
         return host.options[scheme]
@@ -134,19 +131,19 @@ class Manners:
 
 
 class PoliteSession(requests.Session):
-    """A session that says who asks, obeys robots.txt, takes its turn, and bounds every answer.
+    """A session that says who asks, obeys robots.txt, waits its turn, and bounds every answer.
 
     One thread uses one session, so that a page and its image share their cookies. Once ``stop`` is
     set, it asks for nothing more.
     """
 
-    def __init__(self, manners: Manners, stop: threading.Event) -> None:
+    def __init__(self, policy: Policy, stop: threading.Event) -> None:
         super().__init__()
-        self.manners, self.stop = manners, stop
-        self.headers["User-Agent"] = user_agent
+        self.policy, self.stop = policy, stop
+        self.headers["User-Agent"] = USER_AGENT
         self.headers["Accept-Encoding"] = "identity"  # images are compressed already
         self.headers["Cache-Control"] = "no-cache"  # another captcha each time
-        # Not netrc: passwords stay here. Proxies and certificates: see connect_options().
+        # Passwords in .netrc stay here. Proxies and certificates: see connect_options().
         self.trust_env = False
         for scheme in ("http://", "https://"):
             self.mount(scheme, TimedAdapter())
@@ -159,17 +156,17 @@ class PoliteSession(requests.Session):
     ) -> tuple[requests.Response, bytes]:
         """Ask for an address; return the answer after all redirects, and its body.
 
-        Of a body that is longer than ``limit`` bytes the rest is not read. ``page`` is where the
-        address was found, if it was. Raises NoImage for no answer, and GiveUp if the site does
-        not want to be asked.
+        A body is cut off soon after ``limit`` bytes. ``page`` is where the address was found, if it
+        was found in a page. Raises NoImage for no answer, and GiveUp if the site does not want to
+        be asked.
         """
         address = web_address(address)
-        for hop in range(most_redirects + 1):
+        for hop in range(MOST_REDIRECTS + 1):
             if obey:
                 try:
                     self.obey_robots(address)
                 except GiveUp as error:
-                    if hop or page:  # only this once the way led there
+                    if hop or page:  # another answer may lead elsewhere
                         raise NoImage(str(error).rstrip(".")) from error
                     raise
             answer, body = self.ask_once(address, limit, page)
@@ -180,10 +177,10 @@ class PoliteSession(requests.Session):
         raise NoImage("it redirects in circles")
 
     def ask_once(self, address: str, limit: int, page: str) -> tuple[requests.Response, bytes]:
-        """Send one request when it is its turn; see ask()."""
-        host = self.manners.host(address)
-        options = self.manners.connect_options(host, address)
-        with host.turn(self.stop):
+        """Send one request as soon as the host may be asked; see ask()."""
+        host = self.policy.host(address)
+        options = self.policy.connect_options(host, address)
+        with host.slot(self.stop):
             start = time.monotonic()
             try:
                 headers = {"Referer": page} if page else None
@@ -192,7 +189,7 @@ class PoliteSession(requests.Session):
                     body = read_body(answer, limit)
             except (requests.RequestException, HTTPError, ValueError) as error:
                 host.rest(0)
-                if time.monotonic() - start >= in_all * self.manners.timeout:
+                if time.monotonic() - start >= WHOLE_ANSWER * self.policy.timeout:
                     raise NoImage("the answer did not come to an end") from error
                 raise NoImage(reason(error)) from error
         wait = retry_after(answer)
@@ -200,7 +197,7 @@ class PoliteSession(requests.Session):
             host.rest(wait)
         else:
             host.failures = 0
-        if wait > longest_wait:
+        if wait > LONGEST_WAIT:
             raise GiveUp(f"the site asks to wait {wait:.0f} seconds; run this again then.")
         if wait:
             utils.note(f"The site asks to wait {wait:.0f} seconds.")
@@ -210,22 +207,23 @@ class PoliteSession(requests.Session):
         """Raise GiveUp if robots.txt of the site forbids an address, or cannot be read."""
         parts = urlsplit(address)
         site = f"{parts.scheme}://{parts.netloc}"
-        host = self.manners.host(address)
-        with host.reading:  # one thread reads it, the others wait
-            if parts.scheme not in host.rules:
-                host.rules[parts.scheme] = self.read_robots(site)
-        if not host.rules[parts.scheme].can_fetch(user_agent, address):
+        host = self.policy.host(address)
+        with host.robots_lock:  # one thread reads it, the others wait
+            if parts.scheme not in host.robots:
+                host.robots[parts.scheme] = self.read_robots(site)
+        if not host.robots[parts.scheme].can_fetch(address, ROBOT):
             raise GiveUp(f"{site}/robots.txt asks programs to leave {address} alone.")
 
-    def read_robots(self, site: str) -> RobotFileParser:
-        """Fetch and read robots.txt; where there is none, everything is allowed.
+    def read_robots(self, site: str) -> Protego:
+        """Fetch and parse robots.txt (RFC 9309); where there is none, everything is allowed.
 
+        The statuses 401 and 403 forbid everything: who locks up even the rules wants no robots.
         Raises GiveUp if it cannot be read three times.
         """
         url = f"{site}/robots.txt"
         for _ in range(3):
             try:
-                answer, body = self.ask(url, robots_bytes, obey=False)
+                answer, body = self.ask(url, ROBOTS_BYTES, obey=False)
             except NoImage as error:
                 trouble = str(error)
             else:
@@ -234,16 +232,15 @@ class PoliteSession(requests.Session):
                 trouble = status(answer)
         else:
             raise GiveUp(f"{url} cannot be read: {trouble}.")
-        rules = RobotFileParser()
-        rules.allow_all = answer.status_code not in (200, 401, 403)
-        rules.disallow_all = answer.status_code in (401, 403)
-        if answer.status_code == 200:
-            text = body[:robots_bytes].decode("utf-8-sig", "replace")
-            rules.parse(whole_delays(text).splitlines())
-            host, delay = self.manners.host(url), float(rules.crawl_delay(user_agent) or 0)
-            if delay > host.delay:
-                utils.note(f"{url} asks for {delay:.0f} seconds between two requests.")
-                host.slow_down(delay)
+        if answer.status_code in (401, 403):
+            return Protego.parse("User-agent: *\nDisallow: /")
+        if answer.status_code != 200:
+            return Protego.parse("")
+        rules = Protego.parse(body[:ROBOTS_BYTES].decode("utf-8-sig", "replace"))
+        host, delay = self.policy.host(url), rules.crawl_delay(ROBOT) or 0.0
+        if delay > host.delay:
+            utils.note(f"{url} asks for {delay:g} seconds between two requests.")
+            host.slow_down(delay)
         return rules
 
 
@@ -252,21 +249,12 @@ def web_address(address: str, page: str = "") -> str:
 
     Raises NoImage unless it is an address of the web.
     """
-    with contextlib.suppress(ValueError):  # what an address that makes no sense raises
+    with contextlib.suppress(ValueError):  # raised for an invalid address
         whole = urljoin(page, address)
         parts = urlsplit(whole)
         if parts.scheme in ("http", "https") and parts.hostname:
             return urldefrag(whole).url
     raise NoImage(f"it leads to {address[:100]!r}, which is no web address")
-
-
-def whole_delays(text: str) -> str:
-    """Round the Crawl-delay of a robots.txt up to whole seconds: Python reads no others."""
-    return re.sub(
-        r"(?im)^(\s*crawl-delay\s*:\s*)(\d{1,9}\.\d+)\s*$",
-        lambda line: f"{line[1]}{math.ceil(float(line[2]))}",
-        text,
-    )
 
 
 def read_body(answer: requests.Response, limit: int) -> bytes:
@@ -277,65 +265,6 @@ def read_body(answer: requests.Response, limit: int) -> bytes:
         if len(body) > limit:
             break
     return bytes(body)
-
-
-# ---------------------------------------------------------------- a bound on the time of an answer
-
-
-class TimedReader(io.RawIOBase):
-    """Reads from a socket until the answer has taken too long.
-
-    A timeout alone lets a server go on for ever that sends a byte now and then.
-    """
-
-    def __init__(self, raw: io.RawIOBase, connection: socket.socket) -> None:
-        self.raw, self.connection = raw, connection
-        self.timeout = connection.gettimeout()
-        self.deadline = time.monotonic() + in_all * self.timeout
-
-    def readable(self) -> bool:
-        """Tell that this can be read."""
-        return True
-
-    def readinto(self, buffer: memoryview) -> int | None:
-        """Read what is there, or wait for it. Raises TimeoutError."""
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self.connection.settimeout(min(self.timeout, left))
-        return self.raw.readinto(buffer)
-
-    def close(self) -> None:
-        """Close the socket's file."""
-        self.raw.close()
-        super().close()
-
-
-class TimedResponse(http.client.HTTPResponse):
-    """An answer whose header and body are bounded in time."""
-
-    def __init__(self, sock: socket.socket, *args: object, **options: object) -> None:
-        super().__init__(sock, *args, **options)
-        self.fp = io.BufferedReader(TimedReader(self.fp.detach(), sock))
-
-
-@functools.cache
-def timed(connection: type) -> type:
-    """Return a class of connections like the given one whose answers are bounded in time."""
-    return type(f"Timed{connection.__name__}", (connection,), {"response_class": TimedResponse})
-
-
-class TimedAdapter(HTTPAdapter):
-    """Lets a session use such connections."""
-
-    def get_connection_with_tls_context(
-        self, *args: object, **options: object
-    ) -> HTTPConnectionPool:
-        """Return the connections to a host."""
-        pool = super().get_connection_with_tls_context(*args, **options)
-        if pool.ConnectionCls.response_class is not TimedResponse:
-            pool.ConnectionCls = timed(pool.ConnectionCls)
-        return pool
 
 
 # ---------------------------------------------------------------- what an answer says

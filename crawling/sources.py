@@ -21,37 +21,38 @@ import utils
 from crawling.polite import GiveUp, NoImage, PoliteSession, status, web_address
 from files.images import MAX_BYTES, decode_image, image_extension
 
-page_bytes, page_tags = 2_000_000, 20_000  # a page has no more; a parser would take minutes
-signatures = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")  # how image files begin
-arrow = " -> "  # between an address and where to look in the answer
+PAGE_BYTES, PAGE_TAGS = 2_000_000, 20_000  # a larger page is refused: parsing it takes minutes
+SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")  # how image files begin
+ARROW = " -> "  # stands between an address and where the captcha is in the answer
 
-# What gives a captcha away in a page or a JSON answer, the surest first.
-telling = ["aptcha", "vcode", "checkcode", "authcode", "seccode", "verif", "securi"]
-tags = ["img", 'input[type="image"]']
-attributes = ["id", "class", "name", "src", "alt", "title"]
+# Words that give a captcha away in a page or a JSON answer, the surest first.
+TELLING = ["aptcha", "vcode", "checkcode", "authcode", "seccode", "verif", "securi"]
+TAGS = ["img", 'input[type="image"]']
+ATTRIBUTES = ["id", "class", "name", "src", "alt", "title"]
 
 
 class Captcha(NamedTuple):
     """An image that was fetched."""
 
     data: bytes
-    extension: str  # the true one
+    extension: str  # of its true format
     url: str
-    answer: str  # what the practice site says is on it
-    where: str  # how it was found in the answer: CSS selector, field path, or "" for the answer
+    answer: str  # the text on the image, if the source tells it
+    where: str  # where it was in what the site sent: CSS selector, field path, "" for all of it
 
 
 # ---------------------------------------------------------------- what SOURCE says
 
 
 def parse(source: str) -> tuple[str | Path, str | None] | None:
-    """Return the address or folder of a source, and where to look in the answer, if it says so.
+    """Return the address or folder of a source, and where the captcha is in what the site sends.
 
-    Returns None if it is neither an address nor a folder that exists.
+    The latter is None if the source does not say. Returns None for a source that is neither an
+    address nor a folder that exists.
     """
-    place, _, where = (part.strip() for part in source.partition(arrow))
+    place, _, where = (part.strip() for part in source.partition(ARROW))
     if re.match("https?://", place, re.IGNORECASE):
-        with contextlib.suppress(ValueError):  # what an address that makes no sense raises
+        with contextlib.suppress(ValueError):  # raised for an invalid address
             if urlsplit(place).hostname and not re.search(r"\s", place):
                 return place, where or None
     elif "://" not in source and source and Path(source).expanduser().is_dir():
@@ -60,7 +61,7 @@ def parse(source: str) -> tuple[str | Path, str | None] | None:
 
 
 def addresses(place: str | Path) -> Iterator[str | Path]:
-    """Give what to ask for, one after the other: for ever, or each image of a folder once.
+    """Give what to ask for: an address again and again, or each image of a folder once.
 
     ``{random}`` in an address becomes another number each time, which defeats caches. Raises
     ValueError if there are no images in the folder.
@@ -73,34 +74,40 @@ def addresses(place: str | Path) -> Iterator[str | Path]:
 # ---------------------------------------------------------------- one captcha
 
 
-def fetch(session: PoliteSession, address: str | Path, where: str | None) -> Captcha:
-    """Fetch one captcha: from an address, in the way that ``where`` says, or a file.
+def fetch(
+    session: PoliteSession, address: str | Path, where: str | None, answer_header: str = ""
+) -> Captcha:
+    """Fetch one captcha from an address, or read it from a file.
 
-    ``where`` is "" if the answer is the image; else the CSS selector of the image in a page, or
-    the path of the field in a JSON answer; None guesses. Raises NoImage for anything that is not
-    a whole image of a captcha's size, and GiveUp if it is no use to ask again.
+    ``where`` is "" if the address gives the image itself; else the CSS selector of the image in a
+    page, or the path of the field in a JSON answer; None guesses. ``answer_header`` is the HTTP
+    header that tells the text on the image, if one does. Raises NoImage for anything that is not a
+    whole image of a captcha's size, and GiveUp if it is no use to ask again.
     """
     if isinstance(address, Path):
         if address.stat().st_size > MAX_BYTES:
             raise NoImage(f"{address.name} has more than {MAX_BYTES // 1_000_000} MB")
         data = address.read_bytes()
         extension = true_extension(data, address.name)
-        return Captcha(data, extension, address.resolve().as_uri(), "", "")
+        return Captcha(data, extension, address.resolve().as_uri(), answer="", where="")
     answer, body = ask(session, address)
-    kind = content(answer)
+    kind = content_type(answer)
     found = None if is_image(body) or where == "" else find(body, answer.url, where)
     if found is None:
         if where:
             raise NoImage(f"an image, in which there is no {where}")
         data, where = body, ""
     else:
-        target, where = found
-        data = embedded(target)
-        if data is None:
-            answer, data = ask(session, web_address(target, answer.url), answer.url)
-            kind = content(answer)
+        reference, where = found
+        inside = embedded(reference)
+        if inside is None:
+            answer, data = ask(session, web_address(reference, answer.url), answer.url)
+            kind = content_type(answer)
+        else:
+            data = inside
     extension = true_extension(data, kind)
-    return Captcha(data, extension, answer.url, answer.headers.get("X-Practice-Answer", ""), where)
+    text = answer.headers.get(answer_header, "") if answer_header else ""
+    return Captcha(data, extension, answer.url, text, where)
 
 
 def ask(session: PoliteSession, address: str, page: str = "") -> tuple[requests.Response, bytes]:
@@ -113,18 +120,18 @@ def ask(session: PoliteSession, address: str, page: str = "") -> tuple[requests.
     return answer, body
 
 
-def content(answer: requests.Response) -> str:
-    """Say of what type a site says that its answer is."""
+def content_type(answer: requests.Response) -> str:
+    """Return the type that a site gives its answer, in words."""
     return f"content of the type {answer.headers.get('Content-Type', 'unknown')!r}"
 
 
 def is_image(data: bytes) -> bool:
     """Tell whether data begins like an image file."""
-    return data.startswith(signatures)
+    return data.startswith(SIGNATURES)
 
 
 def true_extension(data: bytes, name: str) -> str:
-    """Return the extension that an image should have; ``name`` is for the message.
+    """Return the extension of an image's true format; ``name`` is for the message.
 
     Raises NoImage if the image is not whole.
     """
@@ -137,7 +144,7 @@ def true_extension(data: bytes, name: str) -> str:
 
 
 def page_title(data: bytes) -> str:
-    """Return what the title of an HTML page is, in words, or "" if it has none."""
+    """Return the title of an HTML page, in words, or "" if it has none."""
     title = re.search(rb"<title[^>]*>(.{,200}?)</title", data[:10_000], re.DOTALL | re.IGNORECASE)
     if title is None:
         return ""
@@ -149,7 +156,7 @@ def page_title(data: bytes) -> str:
 
 
 def find(body: bytes, url: str, where: str | None) -> tuple[str, str] | None:
-    """Find the captcha in a page or a JSON answer; return what it refers to, and where it was.
+    """Find the captcha in a page or a JSON answer; return its reference, and where that was.
 
     Returns None for an answer of another kind. Raises NoImage if it is not there.
     """
@@ -161,7 +168,7 @@ def find(body: bytes, url: str, where: str | None) -> tuple[str, str] | None:
             raise NoImage("a JSON answer that cannot be read") from error
     if text[:1] != b"<" or b"<svg" in text[:300].lower():
         return None
-    if len(body) > page_bytes or body.count(b"<") > page_tags:
+    if len(body) > PAGE_BYTES or body.count(b"<") > PAGE_TAGS:
         raise NoImage("a page that is too large to be searched")
     return find_in_page(body, url, where)
 
@@ -171,7 +178,7 @@ def find_in_json(fields: object, where: str | None) -> tuple[str, str]:
     texts = dict(walk(fields))
     if where is None:
         likely = [path for path, text in texts.items() if embedded(text)]
-        for word in (*telling, "image", "img", "pic", "url"):
+        for word in (*TELLING, "image", "img", "pic", "url"):
             likely += [path for path in texts if word in path.lower()]
         if not likely:
             raise NoImage("a JSON answer in which no field looks like a captcha")
@@ -194,7 +201,7 @@ def find_in_page(body: bytes, url: str, where: str | None) -> tuple[str, str]:
     """Return what an element of a page refers to, and the CSS selector of the element."""
     try:
         page = BeautifulSoup(body, "html.parser")
-    except Exception as error:  # as for images: damaged data raise what the parser happens to meet
+    except Exception as error:  # damaged data makes the parser raise a dozen kinds
         raise NoImage("a page that cannot be read") from error
     title = page_title(body) or "an HTML page"
     where = where or guess(page)
@@ -204,27 +211,27 @@ def find_in_page(body: bytes, url: str, where: str | None) -> tuple[str, str]:
         element = page.select_one(where)
     except soupsieve.SelectorSyntaxError as error:
         raise GiveUp(f"{where!r} is no CSS selector: {str(error).splitlines()[0]}.") from error
-    target = element and reference(element)
+    target = reference_of(element) if element else ""
     if not target:
         raise NoImage(f"{title}, in which there is no {where}")
     base = page.select_one("base[href]")
     if base and embedded(target) is None:
-        target = web_address(target, web_address(base["href"], url))
+        target = web_address(target, web_address(str(base["href"]), url))
     return target, where
 
 
 def guess(page: BeautifulSoup) -> str | None:
     """Return a CSS selector for the image of a page that is probably the captcha, or None.
 
-    It is the first image whose name or description tells, or the only one.
+    It is the first image whose name or description gives it away, or the only image.
     """
-    likely = [f'{t}[{a}*="{word}" i]' for word in telling for a in attributes for t in tags]
+    likely = [f'{t}[{a}*="{word}" i]' for word in TELLING for a in ATTRIBUTES for t in TAGS]
     if len(page.select("img[src]")) == 1:
         likely.append("img[src]")
     return next((selector for selector in likely if page.select_one(selector)), None)
 
 
-def reference(element: Tag) -> str:
+def reference_of(element: Tag) -> str:
     """Return the address or data URI that an element of a page refers to, or ""."""
     for attribute in ("src", "data-src", "href"):
         if element.get(attribute):
@@ -237,14 +244,14 @@ def embedded(text: str) -> bytes | None:
     """Return the image that a text holds, as a data URI or in base64, or None."""
     if text[:5].lower() == "data:":
         head, _, payload = text.partition(",")
-        data = unquote_to_bytes(payload)
-        return from_base64(data) or b"" if head.lower().endswith(";base64") else data
+        raw = unquote_to_bytes(payload)
+        return from_base64(raw) or b"" if head.lower().endswith(";base64") else raw
     data = from_base64(text.encode("ascii", "replace"))
     return data if data and is_image(data) else None
 
 
 def from_base64(text: bytes) -> bytes | None:
-    """Return what base64 stands for, also in its form for addresses; None if it is none."""
+    """Return what base64 stands for, also in its URL-safe form; None if it is not base64."""
     text = b"".join(text.split()).translate(bytes.maketrans(b"-_", b"+/")).rstrip(b"=")
     try:
         return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
