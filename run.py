@@ -1,7 +1,8 @@
-"""Set up everything and run the whole path, or the tests.
+"""Set up everything and run the whole path, the tests, or the practice site.
 
     python3 run.py          makes .venv, then runs the five scripts on the built-in practice site
     python3 run.py test     makes .venv, then runs the tests
+    python3 run.py site     makes .venv, then serves the practice site, for your browser
     python3 run.py setup    only makes .venv
 
 Needs Python 3.10 or newer and nothing else; a second run reuses .venv.
@@ -9,6 +10,7 @@ Needs Python 3.10 or newer and nothing else; a second run reuses .venv.
 
 from __future__ import annotations  # so that an old Python gets as far as the message below
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -18,13 +20,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-here = Path(__file__).resolve().parent
-venv = here / ".venv"
-python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+HERE = Path(__file__).resolve().parent
+VENV = HERE / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 # Each step as a person would type it. The labels come from the practice site's answer key here;
 # without LABELLER=answers the second step opens the window.
-steps = [
+STEPS = [
     "getData.py COUNT={missing}",
     "label_helper.py LABELLER=answers",
     "split_data.py",
@@ -37,7 +39,7 @@ steps = [
 def main() -> None:
     """Do what the command line asks for."""
     task = sys.argv[1] if len(sys.argv) > 1 else "run"
-    if task not in ("run", "test", "setup") or len(sys.argv) > 2:
+    if task not in ("run", "test", "site", "setup") or len(sys.argv) > 2:
         sys.exit(__doc__.strip())
     if sys.version_info < (3, 10):  # noqa: UP036 (the person may well have an older one)
         sys.exit(f"run.py: Python 3.10 or newer is needed; this is {platform.python_version()}.")
@@ -47,13 +49,16 @@ def main() -> None:
     set_up(["requirements.txt"] + (["requirements-dev.txt"] if task == "test" else []))
     if missing == "tkinter":
         print(f"The label window needs tkinter. {remedy('tkinter')}", file=sys.stderr)
-    # Threads that sleep while they wait for each other: on Linux they would otherwise spin, which
-    # makes a training several times as slow where other programs keep a core busy.
+    # Let PyTorch's threads sleep while they wait for each other. On Linux they would spin instead,
+    # which makes a training several times slower where other programs keep a core busy.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if task == "test":
-        # One thread: two wait for each other at every step, minutes where other programs are busy.
+        # One thread: two would wait for each other at every step, minutes on a busy computer.
         one_thread = {"OMP_NUM_THREADS": "1", **os.environ}
-        sys.exit(subprocess.call([str(python), "-m", "pytest"], cwd=here, env=one_thread))
+        sys.exit(subprocess.call([str(PYTHON), "-m", "pytest"], cwd=HERE, env=one_thread))
+    if task == "site":
+        with contextlib.suppress(KeyboardInterrupt):  # Ctrl+C ends the site, too
+            sys.exit(subprocess.call([str(PYTHON), "-m", "practice.site"], cwd=HERE))
     if task == "run":
         run_path()
 
@@ -80,33 +85,33 @@ def remedy(part: str) -> str:
 def set_up(requirements: list[str]) -> None:
     """Make .venv and install the requirements, unless that was done for these same files."""
     for name in requirements:
-        content = (here / name).read_bytes() + platform.python_version().encode()
-        wanted, stamp = hashlib.sha256(content).hexdigest(), venv / f"{name}.installed"
-        if python.exists() and stamp.exists() and stamp.read_text() == wanted:
+        content = (HERE / name).read_bytes() + platform.python_version().encode()
+        wanted, stamp = hashlib.sha256(content).hexdigest(), VENV / f"{name}.installed"
+        if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
             continue
-        print(f"Installing {name} into {venv}; this can take a few minutes", flush=True)
-        check([sys.executable, "-m", "venv", str(venv)])  # keeps what is there already
-        pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        check([*pip, "-r", str(here / name)])
+        print(f"Installing {name} into {VENV}; this can take a few minutes", flush=True)
+        check([sys.executable, "-m", "venv", str(VENV)])  # keeps what is there already
+        pip = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        check([*pip, "-r", str(HERE / name)])
         stamp.write_text(wanted)
 
 
 def run_path() -> None:
     """Run the steps one after another, showing each command before it starts."""
     counts = {
-        "missing": 1200 - images_in(here / "data" / "download"),
-        "new": 10 - images_in(here / "data" / "new"),
+        "missing": 1200 - images_in(HERE / "data" / "download"),
+        "new": 10 - images_in(HERE / "data" / "new"),
     }
-    for step in steps:
+    for step in STEPS:
         command = step.format(**counts)
         count = command.partition("COUNT=")[2].split(" ")[0]
         if count and int(count) <= 0:
             print(f"\n$ python {step.split()[0]}   (not needed: the images are there)", flush=True)
             continue
         print(f"\n$ python {command}", flush=True)
-        check([str(python), *shlex.split(command)])
-    data = here / "data"
-    print("\nDone. Look at the pictures:")
+        check([str(PYTHON), *shlex.split(command)])
+    data = HERE / "data"
+    print("\nDone. See the pictures:")
     for picture, what in (
         (data / "model" / "curves.png", "how the network learnt"),
         (data / "model" / "mistakes.png", "what it got wrong in the test folder"),
@@ -124,7 +129,7 @@ def images_in(folder: Path) -> int:
 
 def check(command: list[str]) -> None:
     """Run a command in the project's folder; where it fails, end with its exit status."""
-    status = subprocess.call(command, cwd=here)
+    status = subprocess.call(command, cwd=HERE)
     if status:
         sys.exit(status)
 

@@ -1,6 +1,7 @@
 import ast
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from helpers import project, run_script
 import run
 import utils
 from files import tables
+from practice import site
 
 
 def test_the_five_scripts_work_one_after_another(tmp_path):
@@ -36,7 +38,7 @@ def test_the_five_scripts_work_one_after_another(tmp_path):
 
 
 def test_every_step_of_run_py_names_constants_that_exist():
-    for step in run.steps:
+    for step in run.STEPS:
         script, *arguments = step.split()
         names = utils.constant_comments(project / script)
         assert all(a.partition("=")[0] in names for a in arguments if "=" in a), step
@@ -73,6 +75,26 @@ def test_what_run_py_starts_lets_threads_sleep_while_they_wait(monkeypatch, task
         run.main()
     assert policies
     assert set(policies) == {"passive"}
+
+
+def test_run_py_serves_the_practice_site_and_hands_on_how_it_ended():
+    """A taken port ends the site, in one sentence; so nothing is left running."""
+    program = (
+        "import sys, run; from pathlib import Path\n"
+        "run.set_up, run.PYTHON = lambda requirements: None, Path(sys.executable)\n"
+        "sys.argv = ['run.py', 'site']\n"
+        "run.main()"
+    )
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # taken already
+            stack.enter_context(socket.create_server(("127.0.0.1", site.PORT)))
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=project, capture_output=True, text=True, timeout=60
+        )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"site.py: cannot use port {site.PORT} ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_python_without_venv_ends_in_one_sentence(monkeypatch):
