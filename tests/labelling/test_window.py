@@ -256,6 +256,17 @@ def test_f2_changes_the_order_and_says_which_it_is(open_view, tmp_path):
     assert "least-sure first" in view.window["place"].get()
 
 
+def test_predictions_that_came_meanwhile_decide_which_image_is_next(open_view, tmp_path):
+    view = open_view(make_images(tmp_path / "images"), Proposals({}, "most-sure"))
+    view.proposals.predictions["b.png"] = prediction("x", confidence=0.2)
+    view.proposals.predictions["d.png"] = prediction("y", confidence=0.9)
+    press(view, "q", "Return")
+    assert view.labelling.image == "d.png"
+    view.proposals.predictions["c.png"] = prediction("z", confidence=0.5)
+    press(view, "Escape")
+    assert view.labelling.image == "c.png"
+
+
 def test_zoom_stays_and_neither_it_nor_help_touches_what_is_typed(open_view, tmp_path):
     view = open_view(make_images(tmp_path / "images"))
     press(view, "x", "Control-plus", "Control-plus", "Control-Right", "F1", "F1", "y", "F1")
