@@ -4,10 +4,10 @@
     python benchmarks/crawl.py FORM=digit ROUNDS=30
     python benchmarks/crawl.py FORM=digit COUNT=100000
 
-Both crawl the same practice site, which runs as a program of its own: getData.py, and a bare loop
-of as many threads that asks and forgets what it gets. They take turns of two seconds, in which the
-other one is stopped, so that what else the computer does meanwhile slows down both alike.
-With COUNT it only crawls once, and prints the memory on the way.
+Two programs crawl the same practice site, which is a third: getData.py, and a bare loop of as many
+threads, which keeps nothing. They take turns of two seconds, in which the other one is stopped, so
+that whatever else the computer does slows down both alike. With COUNT there is one crawl only, and
+its memory is printed on the way.
 """
 
 import itertools
@@ -24,13 +24,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-project = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(project))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import requests  # noqa: E402
+import requests
 
-import utils  # noqa: E402
-from files import tables  # noqa: E402
+import utils
+from files.tables import INDEX_COLUMNS, read_table
 
 # ---- edit these ----------------------------------------------------------------------------------
 FORM = "simple"  # of the practice site
@@ -40,15 +39,15 @@ COUNT: int | None = None  # crawl so many images, and watch the memory, instead 
 WORK_FOLDER = utils.DATA / "crawl"  # for the images; emptied first
 # --------------------------------------------------------------------------------------------------
 
-turn_seconds = 2.0
-site_program = "from practice import site; site.PORT = 0; site.main()"
+TURN_SECONDS = 2.0
+SITE_PROGRAM = "from practice import site; site.PORT = 0; site.main()"
 
 
 def main() -> None:
     """Measure as the constants say."""
     utils.settings(globals(), sys.argv[1:])
     site = subprocess.Popen(
-        [sys.executable, "-c", site_program], cwd=project, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SITE_PROGRAM], cwd=utils.ROOT, stdout=subprocess.PIPE, text=True
     )
     try:
         address = re.search(r"http://\S+?/", site.stdout.readline())[0] + f"{FORM}.png"
@@ -64,38 +63,37 @@ def compare(address: str, parallel: int, rounds: int, folder: Path) -> None:
     """Let both take turns, and print the rates and the ratio."""
     with tempfile.NamedTemporaryFile() as dots:
         crawl = start_crawl(address, 10_000_000, parallel, folder)
-        program = f"import crawl; crawl.bare_loop({address!r}, {parallel})"
-        here = Path(__file__).parent
-        bare = subprocess.Popen([sys.executable, "-c", program], cwd=here, stdout=dots)
+        program = f"from benchmarks import crawl; crawl.bare_loop({address!r}, {parallel})"
+        bare = subprocess.Popen([sys.executable, "-c", program], cwd=utils.ROOT, stdout=dots)
         try:
-            while not lines(folder) or not Path(dots.name).stat().st_size:
+            while count_lines(folder) < 2 or not Path(dots.name).stat().st_size:
                 time.sleep(0.01)  # the start of the programs is not measured
             bare.send_signal(signal.SIGSTOP)
             crawl.send_signal(signal.SIGSTOP)
             ours, theirs = [], []
             for _ in range(rounds):
-                ours.append(rate(crawl, lambda: lines(folder)))
+                ours.append(rate(crawl, lambda: count_lines(folder)))
                 theirs.append(rate(bare, lambda: Path(dots.name).stat().st_size))
         finally:
             crawl.kill()
             bare.kill()
     print(
-        f"{rounds} turns of each: bare loop {statistics.mean(theirs):.0f} images a second, "
+        f"{rounds} turns of each: bare loop {statistics.mean(theirs):.0f} images per second, "
         f"getData.py {statistics.mean(ours):.0f}: {100 * sum(ours) / sum(theirs):.0f} %"
     )
 
 
 def rate(process: subprocess.Popen, count: Callable[[], int]) -> float:
-    """Let a program run for its turn; return how many images it fetched a second."""
+    """Let a program run for its turn; return how many images it fetched per second."""
     before, start = count(), time.monotonic()
     process.send_signal(signal.SIGCONT)
-    time.sleep(turn_seconds)
+    time.sleep(TURN_SECONDS)
     process.send_signal(signal.SIGSTOP)
     return (count() - before) / (time.monotonic() - start)
 
 
 def bare_loop(address: str, parallel: int) -> None:
-    """Ask for ever with ``parallel`` threads, and print a dot for each image."""
+    """Ask without end with ``parallel`` threads, and print a dot for each image."""
 
     def ask() -> None:
         session = requests.Session()
@@ -108,7 +106,7 @@ def bare_loop(address: str, parallel: int) -> None:
         threading.Thread(target=ask).start()
 
 
-def lines(folder: Path) -> int:
+def count_lines(folder: Path) -> int:
     """Return how many lines the index has."""
     index = folder / "index.csv"
     return index.read_bytes().count(b"\n") if index.exists() else 0
@@ -118,30 +116,30 @@ def start_crawl(address: str, count: int, parallel: int, folder: Path) -> subpro
     """Start getData.py on an empty folder."""
     shutil.rmtree(folder, ignore_errors=True)
     settings = [f"SOURCE={address}", f"COUNT={count}", f"PARALLEL={parallel}", "DELAY_SECONDS=0"]
-    command = [sys.executable, project / "getData.py", *settings, f"DOWNLOAD_FOLDER={folder}"]
+    command = [sys.executable, utils.ROOT / "getData.py", *settings, f"DOWNLOAD_FOLDER={folder}"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
 
 def watch(address: str, count: int, parallel: int, folder: Path) -> None:
-    """Crawl once; print memory and rate each time another tenth has come."""
+    """Crawl once; print the memory each time another tenth has come."""
     crawl = start_crawl(address, count, parallel, folder)
     start = time.monotonic()
     for tenth in itertools.count(1):
-        while crawl.poll() is None and lines(folder) < tenth * count // 10:
+        while crawl.poll() is None and count_lines(folder) < tenth * count // 10:
             time.sleep(0.5)
         if crawl.poll() is not None:
             break
         print(
-            f"{lines(folder)} images after {time.monotonic() - start:.0f} s: "
+            f"{count_lines(folder)} images after {time.monotonic() - start:.0f} s: "
             f"{memory(crawl.pid)} MiB",
             flush=True,
         )
-    index = tables.read_table(folder / "index.csv", utils.INDEX_COLUMNS)
+    index = read_table(folder / "index.csv", INDEX_COLUMNS)
     files = {file.name for file in utils.image_files(folder)}
     twice = len(index) - len({row["image"] for row in index})
     missing = len(files.symmetric_difference(row["image"] for row in index))
     print(
-        f"{len(files)} images, {len(index)} rows, {twice} of them twice, {missing} without the "
+        f"{len(files)} images, {len(index)} rows, {twice} of them double, {missing} without the "
         f"other, in {time.monotonic() - start:.0f} s"
     )
 

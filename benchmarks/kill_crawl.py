@@ -1,11 +1,11 @@
-"""Kill getData.py again and again while it crawls, and check that nothing was lost or spoilt.
+"""Kill getData.py again and again while it crawls, and check that nothing was lost or damaged.
 
     python benchmarks/kill_crawl.py
     python benchmarks/kill_crawl.py KILLS=500 FORM=noise
 
-After each kill every image that can be seen must be whole and have its row. A last run then
-completes the folder, which must hold just what one run that was never killed would have fetched.
-Every fourth kill comes at any time after the start of the program, the others once it fetches.
+After each kill every image with a name must be whole and have its row. A last run then completes
+the folder, which must hold exactly what one run that was never killed would have fetched. Every
+fourth kill comes at any time after the start of the program, the others once it fetches.
 """
 
 import random
@@ -15,13 +15,12 @@ import sys
 import time
 from pathlib import Path
 
-project = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(project))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import utils  # noqa: E402
-from files import tables  # noqa: E402
-from files.images import read_image  # noqa: E402
-from practice import forms  # noqa: E402
+import utils
+from files.images import content_hash, read_image
+from files.tables import INDEX_COLUMNS, read_table
+from practice import forms
 
 # ---- edit these ----------------------------------------------------------------------------------
 KILLS = 50  # how many times
@@ -56,8 +55,8 @@ def main() -> None:
 
 def start(folder: Path, form: str, count: int) -> subprocess.Popen:
     """Start getData.py."""
-    settings = [f"SOURCE=practice:{form}", f"COUNT={count}", f"DOWNLOAD_FOLDER={folder}"]
-    command = [sys.executable, project / "getData.py", *settings]
+    settings = [f"SOURCE=practice:{form}", f"COUNT={count}", "SEED=0", f"DOWNLOAD_FOLDER={folder}"]
+    command = [sys.executable, utils.ROOT / "getData.py", *settings]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
 
@@ -70,7 +69,7 @@ def size(folder: Path) -> int:
 def check(folder: Path, form: str, complete: bool) -> int:
     """Return how many images have a row. Raises ValueError if anything is wrong with them."""
     index = folder / "index.csv"
-    rows = tables.read_table(index, utils.INDEX_COLUMNS) if index.exists() else []
+    rows = read_table(index, INDEX_COLUMNS) if index.exists() else []
     names = {row["image"] for row in rows}
     there = {file.name for file in folder.glob("*.png")}
     if len(names) < len(rows) or there - names:
@@ -85,7 +84,7 @@ def check(folder: Path, form: str, complete: bool) -> int:
             if not same or answer != row["answer"]:
                 raise ValueError(f"{folder / row['image']} is not what the site drew.")
     for name in there:
-        if utils.content_hash((folder / name).read_bytes())[:16] != name.partition(".")[0]:
+        if content_hash((folder / name).read_bytes())[:16] != name.partition(".")[0]:
             raise ValueError(f"{folder / name} is not whole.")
     return len(rows)
 
