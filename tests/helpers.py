@@ -10,9 +10,34 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
+import torch
+
+from files.images import InputSpec
+from model import CaptchaNet
 from practice import forms
 
 project = Path(__file__).resolve().parent.parent
+
+# What the tests rely on, whatever a person has edited in the scripts; arguments come after it.
+PINNED = {
+    "getData.py": [
+        "SOURCE=practice:simple", "COUNT=1200", "SEED=0", "DELAY_SECONDS=1.0", "PARALLEL=4",
+        "TIMEOUT_SECONDS=10.0",
+    ],
+    "label_helper.py": [
+        "ONLY_SOURCE=None", "LABELLER=person", "MODEL_FILE=None", "ORDER=name", "DOUBTFUL=0.95",
+        "UNAIDED=0.03", "CASE=keep", "IMPORT_FROM=None", "LABEL_PATTERN=(.+)", "EXPORT_TO=None",
+    ],
+    "split_data.py": [
+        "LABEL_PATTERN=(.+)", "ONLY_SOURCE=None", "VAL_FRACTION=0.1", "TEST_FRACTION=0.2", "SEED=0",
+    ],
+    "train_script.py": [
+        "EPOCHS=None", "BATCH_SIZE=64", "LEARNING_RATE=None", "HEAD=attention",
+        "START_FROM=practice", "RESUME=False", "PATIENCE=None", "TRAIN_IMAGES=None",
+        "UNLABELLED_FOLDER=None", "SEED=0", "AUDIT_FOLDS=0", "SHOW_PLOTS=False",
+    ],
+    "predict.py": ["MIN_CONFIDENCE=0.0", "SHOW_PLOTS=False"],
+}  # fmt: skip
 
 
 def hear_ctrl_c() -> None:
@@ -29,10 +54,15 @@ def practice_folder(folder: Path, count: int, form: str = "simple", seed: int = 
     return folder
 
 
+def command(name: str, *arguments) -> list[str]:
+    """Return the command line of a script of the project, with the settings that tests rely on."""
+    return [sys.executable, str(project / name), *PINNED.get(name, []), *map(str, arguments)]
+
+
 def run_script(name: str, *arguments, cwd: Path, check: bool = True):
     """Run a script of the project from another folder, and return the finished process."""
     done = subprocess.run(
-        [sys.executable, project / name, *map(str, arguments)],
+        command(name, *arguments),
         cwd=cwd, capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert not check or done.returncode == 0, done.stdout + done.stderr
@@ -43,7 +73,7 @@ def run_here(name: str, *arguments):
     """Run a script inside this process, which saves importing torch again and again."""
     out, err, status = io.StringIO(), io.StringIO(), 0
     with (
-        mock.patch.object(sys, "argv", [name, *map(str, arguments)]),
+        mock.patch.object(sys, "argv", command(name, *arguments)[1:]),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
@@ -66,6 +96,19 @@ def split_practice(folder: Path, count: int, form: str = "simple") -> Path:
         "LABEL_PATTERN=^([^-]+)-", cwd=folder,
     )  # fmt: skip
     return split
+
+
+def small_net(head="attention", charset="abc", length=3, size=(16, 48), channels=1):
+    """Return a network with random weights, always the same."""
+    torch.manual_seed(0)
+    return CaptchaNet(charset, length, InputSpec(*size, channels), head)
+
+
+def random_images(count: int, net: CaptchaNet, seed: int = 0) -> torch.Tensor:
+    """Return images that a network takes, (count, C, H, W) uint8."""
+    torch.manual_seed(seed)
+    spec = net.spec
+    return torch.randint(0, 256, (count, spec.channels, spec.height, spec.width), dtype=torch.uint8)
 
 
 def assert_one_sentence(done, *words):

@@ -1,0 +1,50 @@
+import numpy as np
+import torch
+from helpers import random_images, small_net
+from torch.nn import functional as F  # noqa: N812
+
+from training import judge, plots
+from training.dataset import Dataset, Split
+
+
+def test_the_picture_of_mistakes_begins_with_the_surest(tmp_path, monkeypatch):
+    shown = []
+    sheet = plots.mistakes_sheet
+    monkeypatch.setattr(plots, "mistakes_sheet", lambda *a: shown.append(a) or sheet(*a))
+    net = small_net("flatten")
+    read = torch.tensor([[1, 1, 1], [2, 2, 2], [3, 3, 3], [1, 2, 3]])
+    logits = F.one_hot(read, 4) * torch.tensor([3.0, 9.0, 6.0, 4.0])[:, None, None]
+    targets = torch.tensor([[1, 1, 2], [2, 2, 1], [3, 3, 3], [1, 1, 3]])  # the third is correct
+    split = Split(["aab", "bba", "ccc", "aac"], random_images(4, net), targets)
+    row = {"epoch": 1, "progress": 1, "train_loss": 1.0, "val_loss": 1.0, "val_image_accuracy": 0.5}
+    row |= {"train_character_accuracy": 0.5, "val_character_accuracy": 0.5}
+    data = Dataset(net.charset, net.length, net.spec, split, split, split, [])
+    judge.save_pictures(net, data, logits, [row], tmp_path)
+    ((mistakes, total),) = shown
+    assert [(label, text) for _, label, text, _ in mistakes] == [
+        ("bba", "bbb"), ("aac", "abc"), ("aab", "aaa")
+    ]  # fmt: skip
+    assert total == 4
+
+
+def test_the_picture_of_attention_shows_each_position_where_it_attended():
+    maps = np.zeros((2, 3, 5, 30), np.float32)
+    for position, column in enumerate((3, 14, 25)):
+        maps[1, position, 2, column] = 1
+    images = np.full((2, 1, 40, 120), 200, np.uint8)
+    figure = plots.attention_sheet(images, maps, ["", "abc"], np.ones((2, 3)))
+    places = np.array(figure.axes).reshape(2, 4)[1, 1:]  # the second image's, behind itself
+    for place, column in zip(places, (3, 14, 25), strict=True):
+        grey, light = place.images
+        assert list(light.get_extent()) == list(grey.get_extent())
+        y, x = np.unravel_index(light.get_alpha().argmax(), (40, 120))
+        assert abs(x - 4 * (column + 0.5)) <= 4
+        assert abs(y - 8 * 2.5) <= 8
+    plots.plt.close(figure)
+
+
+def test_labels_without_glyphs_can_be_shown():
+    assert plots.visible("a\x07b") == "a<7>b"
+    image = np.zeros((1, 8, 20), np.uint8)
+    figure = plots.image_sheet([image], [plots.visible("$\x00_{\N{SNOWMAN}")], ["black"])
+    figure.canvas.draw()

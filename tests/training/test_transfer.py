@@ -1,0 +1,49 @@
+import pytest
+import torch
+from helpers import random_images, small_net
+from torch.nn import functional as F  # noqa: N812
+
+import model
+from training.transfer import copy_matching_weights
+
+
+def test_what_both_networks_know_is_copied():
+    old = small_net(charset="abc", length=3)
+    new = small_net(charset="bcd", length=4, size=(24, 64), channels=3)
+    fresh = {name: value.clone() for name, value in new.state_dict().items()}
+    copy_matching_weights(new, old)
+    own, theirs = new.state_dict(), old.state_dict()
+    weight, old_weight = own["head.classifier.weight"], theirs["head.classifier.weight"]
+    assert torch.equal(weight[:3], old_weight[[0, 2, 3]])  # blank, b, c
+    assert torch.equal(weight[3], fresh["head.classifier.weight"][3])  # d is new
+    assert torch.equal(own["head.density.weight"], theirs["head.density.weight"])
+    grey = random_images(2, old).float()
+    first = F.conv2d(grey, theirs["trunk.0.weight"])
+    assert torch.allclose(
+        F.conv2d(grey.repeat(1, 3, 1, 1), own["trunk.0.weight"]), first, atol=1e-2
+    )
+
+
+def test_flatten_heads_keep_the_rows_of_shared_characters():
+    old, new = small_net("flatten", "abc", length=3), small_net("flatten", "bcd", length=4)
+    for parameter in old.parameters():
+        torch.nn.init.normal_(parameter)
+    fresh = {name: value.clone() for name, value in new.state_dict().items()}
+    copy_matching_weights(new, old)
+    own, theirs = new.state_dict(), old.state_dict()
+    for name in ("head.classifiers.0.weight", "head.classifiers.2.bias"):
+        assert torch.equal(own[name][:3], theirs[name][[0, 2, 3]])  # blank, b, c
+        assert torch.equal(own[name][3], fresh[name][3])  # d is new
+    assert torch.equal(
+        own["head.classifiers.3.weight"], fresh["head.classifiers.3.weight"]
+    )  # nobody knew position 4
+
+
+@pytest.mark.parametrize("head", model.HEADS)
+def test_an_equal_network_is_copied_completely(head):
+    old, new = small_net(head), small_net(head)
+    for parameter in old.parameters():
+        torch.nn.init.normal_(parameter)
+    copy_matching_weights(new, old)
+    images = random_images(4, old)
+    assert torch.equal(model.compute_logits(new, images), model.compute_logits(old, images))
