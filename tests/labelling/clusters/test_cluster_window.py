@@ -103,6 +103,19 @@ def test_images_are_read_and_grouped_once_and_names_become_predictions(
     assert Person.windows == 1  # nothing was left to name
 
 
+def test_a_sheet_shows_the_least_typical_first_and_its_exemplar_is_the_most_typical(found):
+    for names, one in found:
+        number = {(names[crop.image], crop.place): i for i, crop in enumerate(one.crops)}
+        sheets = cluster_window.make_sheets(names, one)
+        assert sorted(crop for sheet in sheets for crop in sheet.members) == sorted(number)
+        for sheet in sheets:
+            own = one.features[[number[crop] for crop in sheet.members]]
+            distances = grouping.distance_to_mean(own)
+            assert (np.diff(distances) <= 1e-5).all()
+            typical = distances[sheet.members.index(sheet.exemplar)]
+            assert typical <= distances.min() + 1e-5  # of two, both are
+
+
 def test_without_a_names_file_forms_alone_are_found_and_unreadable_files_have_none(
     tmp_path, monkeypatch
 ):
@@ -268,8 +281,10 @@ def test_a_click_marks_the_crop_under_it_also_on_the_second_page(view):
     view.click(10, 10)
     assert view.naming.marked == {("4.png", 3)}
     view.handle("Skip")
+    view.handle("Right")
     view.handle("Next page")
     view.handle("Next page")  # there is no third
+    assert view.place == 120  # the first of the second
     view.click(64, 0)
     view.handle("Right")
     view.handle("Mark")
