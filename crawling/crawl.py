@@ -117,9 +117,9 @@ Result = tuple[CrawlJob, tuple[Captcha, str, bool] | Exception]  # image, name, 
 
 
 def crawl(jobs: Sequence[CrawlJob], policy: Policy, folder: ImageFolder) -> None:
-    """Run jobs side by side until each is done or has given up.
+    """Run jobs side by side until each is done or has given up; in the main thread only.
 
-    Raises OSError if the disk fails, and KeyboardInterrupt after Ctrl+C; what came is kept.
+    Raises OSError if the disk fails, and KeyboardInterrupt after Ctrl+C.
     """
     results: SimpleQueue[Result] = SimpleQueue()
     for job in jobs:

@@ -1,4 +1,4 @@
-"""A website that answers as it is told to: rightly, or wrongly in every way that we know of."""
+"""A website that answers as it is told to: properly, or badly in every way that we know of."""
 
 import gzip
 import io
@@ -31,7 +31,7 @@ def encoded(seed, kind="PNG"):
 
 @cache
 def black_square(side):
-    """An image that takes little room as a file and much in memory."""
+    """An image that is small as a file and large in memory."""
     file = io.BytesIO()
     Image.new("1", (side, side)).save(file, "PNG")
     return file.getvalue()
@@ -61,7 +61,7 @@ def reply(body=b"", status=200, kind="image/png", **headers):
 
 
 def last(answer):
-    """The same answer, after which the connection ends: it cannot be told where the next begins."""
+    """The same answer, after which the connection ends: where the next begins cannot be known."""
 
     def closing(handler):
         answer(handler)
@@ -71,7 +71,7 @@ def last(answer):
 
 
 def raw(*parts, pause=0.0):
-    """Send bytes as they are, with a pause between the parts, and hang up."""
+    """Send bytes as they are, with a pause after each part, and hang up."""
 
     def answer(handler):
         for part in parts:
@@ -93,7 +93,7 @@ def reset(handler):
 
 
 def endless(handler):
-    """Send a body of a gigabyte; note how much of it was taken."""
+    """Send a body of a gigabyte; note how much of it was read."""
     handler.send_response(200)
     handler.send_header("Content-Type", "image/png")
     handler.end_headers()
@@ -103,7 +103,7 @@ def endless(handler):
 
 
 def endless_redirect(handler):
-    """Lead elsewhere, with a body of a gigabyte that belongs to it."""
+    """Redirect, with a body of a gigabyte."""
     handler.send_response(302)
     handler.send_header("Location", "/elsewhere")
     handler.end_headers()
@@ -113,7 +113,7 @@ def endless_redirect(handler):
 
 
 def silence(seconds):
-    """Say nothing for a while, and hang up."""
+    """Stay silent for a while, and hang up."""
 
     def answer(handler):
         time.sleep(seconds)
@@ -129,17 +129,17 @@ def trickle(handler):
 
 
 def trickling_header(handler):
-    """Send header after header, slowly, for ever."""
+    """Send header after header, slowly, without end."""
     lines = (b"X-Number: %d\r\n" % number for number in range(10_000))
     raw(b"HTTP/1.1 200 OK\r\n", *lines, pause=0.05)(handler)
 
 
 def in_circles(handler):
-    """Lead to an address that leads to itself."""
+    """Redirect to an address that redirects to itself."""
     reply(status=302, Location="/circle")(handler)
 
 
-faults = {  # name: (way to answer, what getData.py says to it)
+faults = {  # name: (way to answer, how getData.py reports it)
     "hangs up": (raw(), "the connection broke"),
     "resets": (reset, "the connection broke"),
     "stalls": (silence(2), "no answer in time"),
@@ -235,12 +235,12 @@ def serving(answers=(), robots=None, pages=None, certificate=None):
 
 
 def new_images(first=1000):
-    """Answers with ever new images."""
+    """Answers with a new image each time."""
     return (reply(encoded(seed)) for seed in itertools.count(first))
 
 
 def unreliable(share, seed, counted=None):
-    """Answers with ever new images, and with faults of every kind for a share of them.
+    """Answers with a new image each time, or with a fault, of any kind, for a share of them.
 
     What was given is counted in ``counted``, by the name of the fault, "image" for none.
     """

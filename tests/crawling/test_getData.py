@@ -16,7 +16,7 @@ from collections import Counter
 import pytest
 from bad_server import encoded, login, new_images, reply, serving
 from crawl_helpers import check_folder, mean_gap, numbers, run, settings
-from helpers import assert_one_sentence, hear_ctrl_c, project
+from helpers import assert_one_sentence, hear_ctrl_c, project, run_here
 
 import utils
 from files.images import content_hash, read_image
@@ -65,7 +65,8 @@ def test_forms_kinds_and_seeds_mix_in_one_folder(tmp_path):
 
 
 def test_several_sources_are_crawled_side_by_side_and_one_that_fails_stops_no_other(tmp_path):
-    with serving(new_images()) as good, serving(itertools.repeat(reply(login))) as bad:
+    images = (reply(encoded(seed), X_Practice_Answer="abc") for seed in itertools.count())
+    with serving(images) as good, serving(itertools.repeat(reply(login))) as bad:
         sources = [good.address, bad.address, "practice:digit"]
         done = run(tmp_path, f"SOURCE={sources}", "COUNT=4", "DELAY_SECONDS=0.01")
     assert done.returncode == 1
@@ -73,6 +74,8 @@ def test_several_sources_are_crawled_side_by_side_and_one_that_fails_stops_no_ot
     assert done.stderr.endswith("getData.py: not every source gave all images; see above.\n")
     rows = check_folder(tmp_path)
     assert Counter(row["source"] for row in rows) == {good.address: 4, "practice:digit": 4}
+    answers = {row["answer"] for row in rows if row["source"] == good.address}
+    assert answers == {""}  # only the practice site is asked for answers
 
 
 def test_a_folder_is_copied_and_stays_as_it_is(tmp_path):
@@ -127,7 +130,7 @@ def test_no_host_gets_more_requests_at_once_than_it_should(tmp_path):
     assert max(under_way) == 3
 
 
-def test_ten_pages_in_a_row_end_the_crawl_with_what_was_learnt(tmp_path):
+def test_ten_pages_in_a_row_end_the_crawl_and_are_named(tmp_path):
     folder = tmp_path / "download"
     with serving(itertools.repeat(reply(login))) as server:
         result = run(folder, f"SOURCE={server.address}", "DELAY_SECONDS=0")
@@ -152,7 +155,7 @@ def test_a_site_that_is_down_is_named_and_nothing_is_written(tmp_path):
     assert not folder.exists()
 
 
-def test_passwords_of_the_users_own_stay_here(tmp_path):
+def test_the_users_passwords_are_not_sent(tmp_path):
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
     with serving(new_images()) as server:
         run(tmp_path / "d", f"SOURCE={server.address}", "COUNT=1", HOME=str(tmp_path))
@@ -208,7 +211,7 @@ def test_killed_at_random_moments_it_ends_as_if_never_killed(tmp_path):
         time.sleep(rng.uniform(0, 0.3))
         process.kill()
         process.communicate(timeout=20)
-        # Every image that can be seen is whole and has its row already, at this very moment.
+        # Right after the kill every image with a name is whole and has its row.
         names = [file.name for file in tmp_path.glob("[0-9a-f]*.png")]
         rows = read_table(tmp_path / "index.csv", INDEX_COLUMNS)
         assert set(names) <= {row["image"] for row in rows}
@@ -259,7 +262,7 @@ def test_a_disk_that_takes_no_more_ends_in_one_sentence_and_keeps_the_rest(tmp_p
 
 def test_a_folder_that_cannot_be_written_ends_in_one_sentence(tmp_path):
     (tmp_path / "file").write_text("mine")
-    done = run(tmp_path / "file" / "download", "COUNT=2")
+    done = run_here("getData.py", *settings(tmp_path / "file" / "download"), "COUNT=2")
     assert_one_sentence(done, "Not a directory")
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -326,7 +329,7 @@ def test_a_folder_that_vanishes_ends_in_one_sentence(tmp_path):
 )
 def test_a_wrong_constant_ends_in_one_sentence_and_writes_nothing(tmp_path, argument, sentence):
     folder = tmp_path / "download"
-    result = run(folder, argument)
+    result = run_here("getData.py", *settings(folder), argument)
     assert result.returncode == 1
     assert result.stdout == ""
     assert result.stderr.startswith(f"getData.py: {sentence}")
@@ -336,5 +339,6 @@ def test_a_wrong_constant_ends_in_one_sentence_and_writes_nothing(tmp_path, argu
 
 def test_an_empty_folder_as_a_source_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
-    done = run(tmp_path / "download", f"SOURCE={tmp_path / 'empty'}")
+    empty = f"SOURCE={tmp_path / 'empty'}"
+    done = run_here("getData.py", *settings(tmp_path / "download"), empty)
     assert_one_sentence(done, "there are no images in", "empty")
