@@ -35,6 +35,7 @@ from utils import Prediction
 HEADS = ("attention", "flatten")
 WIDTHS = (32, 64, 96, 128)  # channels after each block of the trunk
 MAX_LENGTH = 1000  # characters in a label
+MAX_WEIGHTS = 100_000_000  # of the head
 MODEL_NAME = "captcha.safetensors"  # in a model folder
 SHIFTS = ((0, 0), (2, 0), (-2, 0), (0, 2), (0, -2))  # pixels down and right, of the views
 FORMAT = "captcha-recognizer 2"  # stands in every model file
@@ -151,6 +152,9 @@ class CaptchaNet(nn.Module):
             ConvBlock(w3, w4, (1, 1)),  # (B, w4, H/8, W/4)
         )
         height, width, classes = spec.height // 8, spec.width // 4, len(charset) + 1
+        weights = classes * (w4 if head == "attention" else 32 * height * width * length)
+        if weights > MAX_WEIGHTS:  # a forged model file could ask for any amount of memory
+            raise ValueError(f"a {head} head of {weights / 1e6:.0f} million weights is too large.")
         self.head: nn.Module
         if head == "attention":
             self.head = AttentionHead(w4, width, length, classes)
@@ -302,12 +306,7 @@ def load_model(path: Path) -> tuple[CaptchaNet, dict[str, Any]]:
     if texts.pop("sha256", "") != checksum(weights, texts):
         raise ValueError(f"{path} is damaged: its checksum is wrong.")
     try:
-        architecture = json.loads(texts["architecture"])
-        with torch.device("meta"):  # without memory: a forged file could ask for any amount
-            planned = build(architecture).state_dict()
-        if any(planned[name].shape != value.shape for name, value in weights.items()):
-            raise ValueError("the weights do not fit the architecture")
-        net = build(architecture)
+        net = build(json.loads(texts["architecture"]))
         net.load_state_dict(weights)
         return net.eval(), json.loads(texts["about"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -1,9 +1,10 @@
+"""The whole training: what it learns, what it writes, and what it refuses."""
+
 import csv
 import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from unittest import mock
 
@@ -11,8 +12,8 @@ import pytest
 import torch
 from helpers import (
     assert_one_sentence,
+    command,
     practice_folder,
-    project,
     run_here,
     run_script,
     snapshot,
@@ -22,11 +23,13 @@ from PIL import Image
 
 import model
 import train_script
-import utils
 from files.images import read_image
-from training import augment, dataset, runs
+from files.split_names import labelled_images
+from files.tables import SPLIT_COLUMNS, SUSPECT_COLUMNS, read_table, write_table
+from training import augment, checkup, runs
+from training.runs import RUN_COLUMNS
 
-quiet = "SHOW_PLOTS=False"
+SMALL = "BATCH_SIZE=16"  # a quarter of the time of the usual size
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def trained(split, tmp_path_factory):
     """The model folder of one short training, from another working folder."""
     folder = tmp_path_factory.mktemp("trained")
     done = run_script(
-        "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={folder}", "EPOCHS=12", quiet,
+        "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={folder}", SMALL, "EPOCHS=12",
         cwd="/",
     )  # fmt: skip
     (folder / "printed.txt").write_text(done.stdout)
@@ -49,18 +52,25 @@ def trained(split, tmp_path_factory):
 
 def train(split, folder, *arguments):
     return run_here(
-        "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={folder}", quiet, *arguments
+        "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={folder}", SMALL, *arguments
     )
+
+
+def history_of(folder):
+    """Return the rows of history.csv."""
+    with open(folder / "history.csv", encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_digits_are_learnt_and_every_result_is_written(trained, split):
     metrics = json.loads((trained / "metrics.json").read_text())
-    for side in ("val", "test"):
-        assert metrics[side]["images"] == len(list((split / side).iterdir()))
-        assert metrics[side]["image_accuracy"] > 0.85
-        low, high = metrics[side]["image_accuracy_95"]
-        assert 0 < low <= metrics[side]["image_accuracy"] <= high <= 1
-        assert metrics[side]["character_accuracy"] == metrics[side]["image_accuracy"]  # 1 digit
+    for name in ("val", "test"):
+        figures = metrics[name]
+        assert figures["images"] == len(list((split / name).iterdir()))
+        assert figures["image_accuracy"] > 0.85
+        low, high = figures["image_accuracy_95"]
+        assert 0 < low <= figures["image_accuracy"] <= high <= 1
+        assert figures["character_accuracy"] == figures["image_accuracy"]  # 1 digit
     assert metrics["epochs"] == 12
     assert metrics["train_images"] == len(list((split / "train").iterdir()))
     assert metrics["constants"]["EPOCHS"] == 12
@@ -68,66 +78,53 @@ def test_digits_are_learnt_and_every_result_is_written(trained, split):
     for name in ("curves", "confusion", "mistakes", "attention", "augmented"):
         with Image.open(trained / f"{name}.png") as picture:
             assert picture.width > 300
-    with open(trained / "history.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = history_of(trained)
     assert [int(row["epoch"]) for row in rows] == list(range(1, 13))
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"]) / 2
     printed = (trained / "printed.txt").read_text()
     assert f"Test: {100 * metrics['test']['image_accuracy']:.1f} %" in printed
 
 
-def test_checkpoint_is_the_best_epoch_and_reads_what_metrics_say(trained, split):
-    net, about = model.load_checkpoint(trained / "captcha.pt")
+def test_the_model_is_the_best_epoch_and_reads_what_metrics_say(trained, split):
+    net, about = model.load_model(trained / model.MODEL_NAME)
     assert net.charset == "0123456789"
     assert net.length == 1
-    assert net.channels == 1  # grey digits need no colour
-    files = utils.labelled_images(split / "val")
+    assert net.spec.channels == 1  # grey digits need no colour
+    files = labelled_images(split / "val")
     images = torch.stack([model.prepare(net, read_image(file)) for file, _ in files])
-    readings = model.read_images(net, images)
-    share = sum(r.text == label for r, (_, label) in zip(readings, files, strict=True)) / len(files)
+    predictions = model.read_images(net, images)
+    pairs = zip(predictions, files, strict=True)
+    share = sum(prediction.text == label for prediction, (_, label) in pairs) / len(files)
     assert share == about["val"]["image_accuracy"]
     at_once = model.compute_logits(net, images).argmax(dim=2).numpy()
-    texts = utils.decode_labels(at_once, net.charset)
-    right = sum(text == label for text, (_, label) in zip(texts, files, strict=True))
-    with open(trained / "history.csv", newline="") as file:
-        best = max(float(row["val_images"]) for row in list(csv.DictReader(file))[9:])
-    assert best == right / len(files)
-
-
-def test_a_lucky_epoch_before_the_network_settled_is_not_taken():
-    right = [0.1, 0.9, 0.5, 0.6, 0.7, 0.7, 0.8, 0.8]
-    history = [
-        {"epoch": epoch, "progress": epoch / 8, "val_images": share}
-        for epoch, share in enumerate(right, start=1)
-    ]
-    best = [runs.best_of(history[:end])["epoch"] for end in range(1, 9)]
-    assert best == [1, 2, 2, 2, 2, 2, 7, 8]
+    texts = model.decode_labels(at_once, net.charset)
+    correct = sum(text == label for text, (_, label) in zip(texts, files, strict=True))
+    best = max(float(row["val_image_accuracy"]) for row in history_of(trained)[9:])
+    assert best == correct / len(files)
 
 
 def test_a_killed_run_resumes_as_if_it_had_never_been_killed(split, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    arguments = [f"SPLIT_FOLDER={split}", "EPOCHS=4", "TRAIN_IMAGES=64", quiet]
+    arguments = [f"SPLIT_FOLDER={split}", SMALL, "EPOCHS=4", "TRAIN_IMAGES=64"]
     run_script("train_script.py", f"MODEL_FOLDER={whole}", *arguments, cwd=tmp_path)
-    command = [sys.executable, project / "train_script.py", f"MODEL_FOLDER={killed}", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    killed_command = command("train_script.py", f"MODEL_FOLDER={killed}", *arguments)
+    process = subprocess.Popen(killed_command, stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if line.startswith("    2 "):
             break
     process.kill()
     process.wait()
-    assert not (killed / "captcha.pt").exists()
+    assert not (killed / model.MODEL_NAME).exists()
     run_script("train_script.py", f"MODEL_FOLDER={killed}", *arguments, "RESUME=True", cwd=tmp_path)
-    weights = [model.load_checkpoint(f / "captcha.pt")[0].state_dict() for f in (whole, killed)]
+    weights = [model.load_model(f / model.MODEL_NAME)[0].state_dict() for f in (whole, killed)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    histories = [
-        list(csv.DictReader((f / "history.csv").read_text().splitlines())) for f in (whole, killed)
-    ]
+    histories = [history_of(whole), history_of(killed)]
     for row in histories[0] + histories[1]:
         del row["seconds"]
     assert histories[0] == histories[1]
     done = train(split, killed, "EPOCHS=4", "TRAIN_IMAGES=64", "RESUME=True")
     assert "All 4 epochs are done already" in done.stderr
-    again, _ = model.load_checkpoint(killed / "captcha.pt")
+    again, _ = model.load_model(killed / model.MODEL_NAME)
     assert all(torch.equal(value, weights[0][n]) for n, value in again.state_dict().items())
 
 
@@ -143,10 +140,9 @@ def test_the_model_before_is_kept_and_runs_are_listed(split, tmp_path):
     for rate in (0.002, 0.001):
         done = train(split, tmp_path, "EPOCHS=1", "TRAIN_IMAGES=64", f"LEARNING_RATE={rate}")
         assert done.returncode == 0, done.stderr
-    _, about = model.load_checkpoint(tmp_path / "previous.pt")
+    _, about = model.load_model(tmp_path / "previous.safetensors")
     assert about["constants"]["LEARNING_RATE"] == 0.002
-    with open(tmp_path / "runs.csv", encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(tmp_path / "runs.csv", RUN_COLUMNS)
     assert [json.loads(row["constants"])["LEARNING_RATE"] for row in rows] == [0.002, 0.001]
     assert not any("test" in column for column in rows[0])  # the test folder chooses nothing
 
@@ -154,16 +150,16 @@ def test_the_model_before_is_kept_and_runs_are_listed(split, tmp_path):
 @pytest.mark.parametrize(("start", "highest"), [("None", 0.003), ("practice", 0.001)])
 def test_few_labels_change_a_trained_model_in_smaller_steps(split, tmp_path, start, highest):
     train(split, tmp_path, "EPOCHS=2", "TRAIN_IMAGES=64", f"START_FROM={start}")
-    with open(tmp_path / "history.csv", newline="") as file:
-        halfway = float(next(csv.DictReader(file))["learning_rate"])
+    halfway = float(history_of(tmp_path)[0]["learning_rate"])
     assert halfway == pytest.approx(highest * train_script.one_cycle(0.5))
-    assert train_script.good_rate(2000, fresh=False) == 0.003
+    hyper = train_script.Hyperparameters("attention", object(), None, 64, None, None)
+    assert train_script.good_rate(2000, hyper) == 0.003
 
 
 def test_training_stops_when_validation_no_longer_improves(split, tmp_path):
     done = train(split, tmp_path, "EPOCHS=30", "PATIENCE=1", "LEARNING_RATE=0.2")
     assert "stopped" in done.stdout
-    assert len((tmp_path / "history.csv").read_text().splitlines()) < 31
+    assert len(history_of(tmp_path)) < 30
 
 
 def test_unlabelled_images_join_the_training_but_never_those_of_the_split(split, tmp_path):
@@ -172,19 +168,22 @@ def test_unlabelled_images_join_the_training_but_never_those_of_the_split(split,
     for i, file in enumerate((split / "test").iterdir()):
         (more / f"copy{i}.png").write_bytes(file.read_bytes())
     trained = tmp_path / "trained"
-    with mock.patch("augment.augment", wraps=augment.augment) as step:
+    with mock.patch("training.augment.augment", wraps=augment.augment) as step:
         done = train(split, trained, "EPOCHS=8", f"UNLABELLED_FOLDER={more}")
     assert done.returncode == 0, done.stderr
     count = len(list((split / "train").iterdir()))
     joined = map(int, re.findall(r"(\d+) of 50 images without labels", done.stdout))
     counts = [count, *(count + more for more in joined)]  # of the three trainings
-    assert step.call_count == sum(8 * len(train_script.epoch_batches(n, 64)) for n in counts)
+    assert step.call_count == sum(8 * len(train_script.epoch_batches(n, 16)) for n in counts)
     found = re.search(r"(\d+) of 50 images without labels", done.stdout)  # all 50 are distinct
     assert int(found[1]) > 10
     assert "torn.png" in done.stderr
-    assert not (trained / "second.pt").exists()
     metrics = json.loads((trained / "metrics.json").read_text())
-    assert metrics["train_images"] == len(list((split / "train").iterdir()))  # labelled ones
+    assert metrics["labelled_images"] == count
+    assert [training["train_images"] for training in metrics["trainings"]] == counts
+    last = metrics["trainings"][-1]  # which made the model
+    assert {name: metrics[name] for name in last} == last
+    assert len(history_of(trained)) == last["epochs"] == 8
 
     (tmp_path / "known").mkdir()
     shutil.copy(more / "copy0.png", tmp_path / "known")
@@ -203,7 +202,7 @@ def test_flatten_head_learns_digits_too(split, tmp_path):
 
 
 def test_the_check_up_is_printed_and_kept(split, tmp_path):
-    """A test label that training does not know, and one epoch, from nothing, of few images."""
+    """A test label that training does not know, and one epoch, from scratch, on few images."""
     copy = shutil.copytree(split, tmp_path / "split")
     file = next((copy / "test").iterdir())
     file.rename(file.with_name(f"x_{file.stem[-8:]}.png"))
@@ -221,27 +220,24 @@ def test_labels_of_varying_length_in_colour_are_trained(tmp_path):
     split = split_practice(tmp_path, 60, "noise")
     done = train(split, tmp_path / "m", "EPOCHS=1")
     assert done.returncode == 0, done.stderr
-    net, _ = model.load_checkpoint(tmp_path / "m" / "captcha.pt")
+    net, _ = model.load_model(tmp_path / "m" / model.MODEL_NAME)
     assert net.length == 6
-    assert net.channels == 3
+    assert net.spec.channels == 3
 
 
 def test_fine_tuning_starts_from_what_was_learnt(trained, split, tmp_path):
     shares = []
-    for folder, start in (("new", None), ("fine", trained / "captcha.pt"), ("ours", "practice")):
+    for folder, start in (
+        ("new", None),
+        ("fine", trained / model.MODEL_NAME),
+        ("ours", "practice"),
+    ):
         settings = ["EPOCHS=1", "TRAIN_IMAGES=40", f"START_FROM={start}"]
         done = train(split, tmp_path / folder, *settings)
         assert done.returncode == 0, done.stderr
         metrics = json.loads((tmp_path / folder / "metrics.json").read_text())
         shares.append(metrics["val"]["character_accuracy"])
     assert min(shares[1:]) > shares[0] + 0.3
-
-
-def test_a_larger_number_of_training_images_holds_the_smaller_one():
-    files = [(Path(f"{i}"), str(i)) for i in range(100)]
-    small, large = (dataset.some_of(files, count, seed=3) for count in (20, 50))
-    assert large[:20] == small
-    assert len(set(large)) == 50
 
 
 def empty_folder(split):
@@ -277,7 +273,7 @@ mistakes = [
     (None, ["HEAD=transformer"], "attention, flatten"),
     (None, ["TRAIN_IMAGES=100000"], "there are only"),
     (None, ["TRAIN_IMAGES=1"], "TRAIN_IMAGES"),
-    (None, ["START_FROM=/nowhere.pt"], "/nowhere.pt"),
+    (None, ["START_FROM=/nowhere.safetensors"], "/nowhere.safetensors"),
     (None, ["RESUME=True"], "last.pt"),
     (None, ["EPOCH=3"], "EPOCHS"),
     (None, ["AUDIT_FOLDS=1"], "AUDIT_FOLDS"),
@@ -302,21 +298,54 @@ def test_resuming_with_other_labels_is_refused(trained, tmp_path):
     assert snapshot(trained) == before
 
 
-def test_the_audit_lists_wrong_labels_first(split, tmp_path):
+def test_the_audit_lists_wrong_labels_first_with_their_originals(split, tmp_path):
     copy = shutil.copytree(split, tmp_path / "split")
-    wrong = []
-    for file in sorted((copy / "train").iterdir())[::25]:
-        label = str((int(file.name[0]) + 5) % 10)
-        wrong.append(file.rename(file.with_name(f"{label}{file.name[1:]}")).name)
+    wrong, rows = {}, read_table(copy / "index.csv", SPLIT_COLUMNS)
+    for row in [row for row in rows if row["split"] == "train"][::25]:
+        label = str((int(row["label"]) + 5) % 10)
+        renamed = f"train/{label}{Path(row['copy']).name[1:]}"
+        (copy / row["copy"]).rename(copy / renamed)
+        row |= {"copy": renamed, "label": label}
+        wrong[renamed] = row["original"]
+    write_table(copy / "index.csv", SPLIT_COLUMNS, [list(row.values()) for row in rows])
     done = train(copy, tmp_path / "m", "EPOCHS=12", "AUDIT_FOLDS=2")
     assert done.returncode == 0, done.stderr
-    with open(tmp_path / "m" / "suspects.csv", encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 400
-    first = [row["image"].removeprefix("train/") for row in rows[: 2 * len(wrong)]]
-    assert len(set(first) & set(wrong)) >= 0.8 * len(wrong)
-    suspicion = [float(row["suspicion"]) for row in rows]
+    suspects = read_table(tmp_path / "m" / "suspects.csv", SUSPECT_COLUMNS)
+    assert len(suspects) == 400
+    first = {row["image"]: row["original"] for row in suspects[: 2 * len(wrong)]}
+    assert len(first.items() & wrong.items()) >= 0.8 * len(wrong)
+    suspicion = [float(row["suspicion"]) for row in suspects]
     assert suspicion == sorted(suspicion, reverse=True)
-    assert not (tmp_path / "m" / "second.pt").exists()
     with Image.open(tmp_path / "m" / "suspects.png") as picture:
         assert picture.width > 300
+
+
+def test_an_audit_without_the_index_of_the_split_is_refused_before_any_training(split, tmp_path):
+    copy = shutil.copytree(split, tmp_path / "split")
+    (copy / "index.csv").unlink()
+    done = train(copy, tmp_path / "m", "AUDIT_FOLDS=2")
+    assert_one_sentence(done, "index.csv", "split_data.py")
+    assert not (tmp_path / "m").exists()
+
+
+def test_the_check_up_examines_the_network_that_trains(split, tmp_path):
+    seen = []
+
+    def before_training(net, *arguments, **options):
+        seen.append((net, {name: value.clone() for name, value in net.state_dict().items()}))
+        return []
+
+    def keep_model(net, *arguments, **options):
+        seen.append((net, None))
+        return keep(net, *arguments, **options)
+
+    keep = runs.keep_model
+    with (
+        mock.patch.object(checkup, "before_training", before_training),
+        mock.patch.object(runs, "keep_model", keep_model),
+    ):
+        done = train(split, tmp_path / "m", "EPOCHS=1", "TRAIN_IMAGES=40", "START_FROM=None")
+    assert done.returncode == 0, done.stderr
+    (examined, fresh), (kept, _) = seen
+    assert examined is kept
+    assert not torch.equal(fresh["trunk.0.weight"], kept.state_dict()["trunk.0.weight"])

@@ -74,15 +74,13 @@ def save_state(
 
     ``progress`` has the history, the best weights and the digest of the training images.
     """
-    device = net.mean.device
     state = {
         "format": STATE_FORMAT,
         "architecture": net.architecture(),
         "weights": net.state_dict(),
         "optimizer": optimizer.state_dict(),
         "schedule": {"last_epoch": schedule.last_epoch},
-        "random": torch.get_rng_state(),
-        "device_random": device_random(device).get_rng_state() if device.type != "cpu" else None,
+        "random": random_states(net.mean.device),
         **progress,
     }
     data = io.BytesIO()  # on a full disk torch itself raises no OSError
@@ -120,18 +118,26 @@ def load_state(
     net.load_state_dict(state["weights"])
     optimizer.load_state_dict(state["optimizer"])
     schedule.last_epoch = state["schedule"]["last_epoch"]
-    torch.set_rng_state(state["random"])
-    if state["device_random"] is not None and net.mean.device.type != "cpu":
-        device_random(net.mean.device).set_rng_state(state["device_random"])
+    restore_random_states(net.mean.device, state["random"])
     return state["history"], state["best"]
 
 
-def device_random(device: torch.device) -> Any:  # noqa: ANN401 (a module of torch)
-    """Return the module that holds a device's random generator; torch's own is the processor's.
+def random_states(device: torch.device) -> list[Tensor]:
+    """Return the states of the random generators: the processor's, then the device's if it has one.
 
-    Augmentation and dropout draw their random numbers on the device.
+    The order of the images is drawn on the processor, augmentation and dropout on the device.
     """
-    return torch if device.type == "cpu" else torch.get_device_module(device)
+    states = [torch.get_rng_state()]
+    if device.type != "cpu":
+        states.append(torch.get_device_module(device).get_rng_state())
+    return states
+
+
+def restore_random_states(device: torch.device, states: list[Tensor]) -> None:
+    """Set the random generators to what random_states() returned, as far as they are there."""
+    torch.set_rng_state(states[0])
+    if device.type != "cpu" and len(states) > 1:
+        torch.get_device_module(device).set_rng_state(states[1])
 
 
 def digest_of(split: Split) -> str:

@@ -1,0 +1,28 @@
+import torch
+from helpers import random_images, small_net
+
+import model
+from training import audit
+from training.dataset import Dataset, Split
+from training.runs import Training
+
+
+def test_every_image_is_read_once_by_a_network_that_did_not_learn_from_it():
+    """And with the weights of the last epoch: the best one would be chosen by the labels at hand."""
+    net = small_net()
+    images = random_images(20, net)
+    everything = Split([f"{i}" for i in range(20)], images, torch.zeros(20, 3, dtype=torch.int64))
+    none = everything.subset(torch.zeros(20, dtype=torch.bool))
+    data = Dataset(net.charset, 3, net.spec, none, none, none, [])
+    held_out = []
+
+    def train(split):
+        assert set(split.train.labels) | set(split.val.labels) == set(everything.labels)
+        assert not set(split.train.labels) & set(split.val.labels)
+        held_out.extend(split.val.labels)
+        best = {name: torch.zeros_like(value) for name, value in net.state_dict().items()}
+        return Training(net, best, [], len(split.train.labels), 0.1)
+
+    logits = audit.read_out_of_fold(data, everything, 3, train)
+    assert sorted(held_out) == sorted(everything.labels)
+    assert torch.allclose(logits, model.average_logits(net, images), atol=1e-4)
