@@ -11,8 +11,11 @@ so that a crash, a hang or too much memory is noticed: it is named with its numb
 FIRST=<number> repeats it.
 """
 
+import contextlib
 import faulthandler
 import io
+import json
+import math
 import random
 import resource
 import shutil
@@ -21,24 +24,27 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-project = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(project))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import numpy as np  # noqa: E402
-from PIL import Image  # noqa: E402
+import numpy as np
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import Tensor
 
-import model  # noqa: E402
-import split_data  # noqa: E402
-import utils  # noqa: E402
-from crawling.folder import Download  # noqa: E402
-from files import images as image_files  # noqa: E402
-from files import tables  # noqa: E402
-from labelling.labels import Labelling  # noqa: E402
+import model
+import utils
+from crawling.folder import ImageFolder
+from files import images, tables
+from files.images import InputSpec, content_hash
+from files.tables import INDEX_COLUMNS, LABEL_COLUMNS
+from labelling.labels import Labelling
 
 # ---- edit these ----------------------------------------------------------------------------------
 KIND = "images"  # which files: images, models, labels or index
@@ -49,17 +55,25 @@ SECONDS = 5.0  # no file may take longer
 MEMORY = 512  # MiB that reading may take, beyond what the program takes before
 # --------------------------------------------------------------------------------------------------
 
-extremes = [0, 1, 2, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
+EXTREMES = [0, 1, 2, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
+LABELLED = [f"{number}.png" for number in range(9)]  # the images of the labels file
+# in place of what stands in a model's JSON
+ODD_VALUES: list[Any] = [
+    0, -1, 1, 2, 7, 2000, 10**9, 2**63, 10**400, 2.5, 48.0, 1e308, math.nan, math.inf, True, None,
+    "", "aa", "written", "flatten", "x" * 100_000, "\u0000\udcff", [], [0, 0, 1, 1], [0, 0, 0, 0],
+    [1, 1, 0, 0], [-9, 0.5, 1e9, 2], ["a", "b", "c"], [[]], {}, {"a": 1, "b": 2, "c": 3},
+]  # fmt: skip
+CRAWLED = [b"image %d" % number for number in range(6)]  # the images of the crawl
 
 
 def main() -> None:
     """Read the broken files in a program of their own, and print what came of it."""
     utils.settings(globals(), sys.argv[1:])
     utils.at_least("COUNT", COUNT, 1)
-    if KIND not in kinds:
-        raise ValueError(f"KIND is {KIND!r}; it must be one of {', '.join(kinds)}.")
+    if KIND not in KINDS:
+        raise ValueError(f"KIND is {KIND!r}; it must be one of {', '.join(KINDS)}.")
     program = (
-        f"import sys; sys.path[:0] = [{str(project / 'benchmarks')!r}]; import fuzz_files; "
+        f"import sys; sys.path.insert(0, {str(utils.ROOT)!r}); from benchmarks import fuzz_files; "
         f"fuzz_files.read_all({KIND!r}, {FIRST}, {COUNT}, {SEED}, {SECONDS}, {MEMORY})"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -76,9 +90,10 @@ def read_all(kind: str, first: int, count: int, seed: int, seconds: float, memor
     Ends with an error for one that is neither read nor refused with ValueError, and with a
     traceback if one takes too long.
     """
-    samples, break_one, read = kinds[kind]
+    samples, break_one, read = KINDS[kind]
     originals = samples()
-    came, slowest = Counter(), 0.0
+    came: Counter[str] = Counter()
+    slowest = 0.0
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "file"
         file.write_bytes(originals[0])
@@ -106,14 +121,14 @@ def read_all(kind: str, first: int, count: int, seed: int, seconds: float, memor
 
 def read_image(file: Path) -> None:
     """Read an image; what comes of it must be one."""
-    image = image_files.read_image(file)
+    image = images.read_image(file)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise TypeError(f"an image of the shape {image.shape}")
+        raise TypeError(f"an image of shape {image.shape}")
 
 
 def read_model(file: Path) -> None:
     """Load a model and read an image with it, as predict.py does."""
-    net, _ = model.load_checkpoint(file)
+    net, _ = model.load_model(file)
     image = np.zeros((20, 60, 3), np.uint8)
     model.read_images(net, model.prepare(net, image)[None])
 
@@ -122,22 +137,22 @@ def read_labels(file: Path) -> None:
     """Open a labels file as the label window does and add a label; no other row may change."""
     before = file.read_bytes()
     try:
-        labelling = Labelling(label_images, file)
+        labelling = Labelling(LABELLED, file)
     except ValueError:
         if file.read_bytes() != before:
             raise TypeError("a labels file that is refused was changed") from None
         raise
-    rows = tables.read_table(file, utils.LABEL_COLUMNS)
+    rows = tables.read_table(file, LABEL_COLUMNS)
     labelling.decide("new")
     labelling.close()
-    now = tables.read_table(file, utils.LABEL_COLUMNS)
+    now = tables.read_table(file, LABEL_COLUMNS)
     if (
         now[:-1] != rows
         or now[-1]["label"] != "new"
         or not file.read_bytes().startswith(before[: max(0, len(before) - tables.MAX_TORN)])
     ):
         raise TypeError("a row of the labels file was lost")
-    split_data.labels_from_table([Path(image) for image in label_images], file)
+    utils.confirmed_labels([Path(image) for image in LABELLED], file)
 
 
 def read_index(file: Path) -> None:
@@ -147,34 +162,29 @@ def read_index(file: Path) -> None:
     folder.mkdir()
     before = file.read_bytes()
     (folder / "index.csv").write_bytes(before)
-    for data in crawled[:4]:
-        (folder / f"{utils.content_hash(data)[:16]}.png").write_bytes(data)
+    for data in CRAWLED[:4]:
+        (folder / f"{content_hash(data)[:16]}.png").write_bytes(data)
     try:
-        keep_crawled(folder, crawled)
+        keep_crawled(folder, CRAWLED)
     except ValueError:
         if (folder / "index.csv").read_bytes() != before:
             raise TypeError("an index that is refused was changed") from None
         raise
     finally:
         kept = {file.read_bytes() for file in folder.glob("*.png")}
-        if not kept >= set(crawled[:4]):
+        if not kept >= set(CRAWLED[:4]):
             raise TypeError("an image was lost")
-    named = {row["image"] for row in tables.read_table(folder / "index.csv", utils.INDEX_COLUMNS)}
-    if kept != set(crawled) or not named >= {file.name for file in folder.glob("*.png")}:
+    named = {row["image"] for row in tables.read_table(folder / "index.csv", INDEX_COLUMNS)}
+    if kept != set(CRAWLED) or not named >= {file.name for file in folder.glob("*.png")}:
         raise TypeError("an image is missing, or has no row")
 
 
-def keep_crawled(folder: Path, images: list[bytes]) -> None:
+def keep_crawled(folder: Path, crawled: list[bytes]) -> None:
     """Keep some images as getData.py does."""
-    download = Download(folder)
-    try:
-        for number, data in enumerate(images):
-            name, new = download.save(data, "png")
-            if new:
-                download.enter(name, "practice:simple", f"http://x/simple.png?n={number}", 'a,"b')
-        download.settle()
-    finally:
-        download.close()
+    with ImageFolder(folder) as image_folder:
+        written = [image_folder.write(data, "png") for data in crawled]
+        rest = ["practice:simple", "http://x/simple.png?n=1", tables.now(), 'a,"b']
+        image_folder.enter([[name, *rest] for name, new in written if new])
 
 
 def largest() -> float:
@@ -190,7 +200,7 @@ def sample_images() -> list[bytes]:
     plain = Image.new("RGBA", (160, 60), (250, 250, 250, 255))
     plain.paste((10, 20, 30, 90), (20, 10, 90, 50))
     other = noise.resize(plain.size)
-    ways = [
+    ways: list[tuple[str, str, dict[str, Any]]] = [
         *[("PNG", mode, {}) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")],
         ("PNG", "RGB", {"optimize": True, "dpi": (300, 300)}),
         *[("JPEG", mode, {}) for mode in ("L", "RGB", "CMYK")],
@@ -217,8 +227,8 @@ def sample_models() -> list[bytes]:
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for head in model.HEADS:
-            net = model.CaptchaNet("abc", 3, (16, 48), 1, head)
-            model.save_checkpoint(net, Path(folder) / "model", {"val": {"images": 9}})
+            net = model.CaptchaNet("abc", 3, InputSpec(16, 48, 1), head)
+            model.save_model(net, Path(folder) / "model", {"val": {"images": 9}})
             found.append((Path(folder) / "model").read_bytes())
     return found
 
@@ -227,7 +237,7 @@ def sample_labels() -> list[bytes]:
     """Return a labels file, encoded."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "labels.csv"
-        labelling = Labelling(label_images, file)
+        labelling = Labelling(LABELLED, file)
         for label in ("ab", 'a,"b', "a\nb", "\u202e😀", "z" * 300, "../x"):
             labelling.decide(label)
         labelling.decide("", state="skipped")
@@ -239,7 +249,7 @@ def sample_labels() -> list[bytes]:
 def sample_index() -> list[bytes]:
     """Return the index.csv of a crawl, encoded."""
     with tempfile.TemporaryDirectory() as folder:
-        keep_crawled(Path(folder), crawled[:4])
+        keep_crawled(Path(folder), CRAWLED[:4])
         return [(Path(folder) / "index.csv").read_bytes()]
 
 
@@ -254,20 +264,50 @@ def broken(originals: list[bytes], rng: random.Random) -> bytes:
 
 
 def broken_model(originals: list[bytes], rng: random.Random) -> bytes:
-    """Return a broken model; mostly its pickle is, in an archive that is in order."""
+    """Return a broken model; mostly its texts or weights are, in a file that is in order."""
     if rng.random() < 0.3:
         return broken(originals, rng)
-    file = io.BytesIO()
-    with (
-        zipfile.ZipFile(io.BytesIO(rng.choice(originals))) as old,
-        zipfile.ZipFile(file, "w") as new,
-    ):
-        for entry in old.infolist():
-            data = old.read(entry)
-            if entry.filename.endswith(".pkl"):
-                data = broken([data], rng)
-            new.writestr(entry.filename, data)
-    return file.getvalue()
+    data = rng.choice(originals)
+    weights = safetensors.torch.load(data)
+    header_end = 8 + int.from_bytes(data[:8], "little")
+    texts = json.loads(data[8:header_end])["__metadata__"]
+    for _ in range(rng.choice([1, 1, 1, 2])):
+        if rng.random() < 0.6:
+            break_text(texts, rng)
+        else:
+            break_weight(weights, rng)
+    del texts["sha256"]  # else hardly a broken model gets beyond it
+    return safetensors.torch.save(weights, {**texts, "sha256": model.checksum(weights, texts)})
+
+
+def break_text(texts: dict[str, str], rng: random.Random) -> None:
+    """Break the JSON of a model, or replace a value in it."""
+    name = rng.choice(["architecture", "architecture", "about"])
+    if rng.random() < 0.3:
+        texts[name] = broken([texts[name].encode()], rng).decode(errors="replace")
+        return
+    with contextlib.suppress(ValueError, TypeError, AttributeError):  # broken already
+        values = json.loads(texts[name])
+        place = values.get("input", values) if rng.random() < 0.5 else values
+        key = rng.choice([*place, "more"])
+        place[key] = rng.choice(ODD_VALUES)
+        if rng.random() < 0.1:
+            del place[key]
+        texts[name] = json.dumps(values)
+
+
+def break_weight(weights: dict[str, Tensor], rng: random.Random) -> None:
+    """Replace some weights by others, of other shapes, kinds or values."""
+    name = rng.choice([*weights, "more"])
+    value = weights.get(name, torch.zeros(3))
+    weights[name] = rng.choice([
+        torch.full(value.shape, math.nan), torch.full(value.shape, math.inf),
+        torch.full(value.shape, 1e38), value.flatten(), value[None].clone(), torch.zeros(0),
+        torch.zeros(()), value.double(), value.half(), value.bfloat16(), value.to(torch.int64),
+        value.to(torch.bool),
+    ])  # fmt: skip
+    if rng.random() < 0.1:
+        del weights[name]
 
 
 def cut(data: bytearray, rng: random.Random, _: list[bytes]) -> None:
@@ -277,16 +317,16 @@ def cut(data: bytearray, rng: random.Random, _: list[bytes]) -> None:
 
 def flip(data: bytearray, rng: random.Random, _: list[bytes]) -> None:
     """Turn over some bits."""
-    for _ in range(rng.choice([1, 2, 8, 64]) if data else 0):
+    for _bit in range(rng.choice([1, 2, 8, 64]) if data else 0):
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
 
 
 def patch(data: bytearray, rng: random.Random, _: list[bytes]) -> None:
     """Write extreme numbers, mostly where sizes and lengths stand."""
-    for _ in range(rng.choice([1, 2, 4])):
+    for _number in range(rng.choice([1, 2, 4])):
         size, order = rng.choice([1, 2, 4]), rng.choice("<>")
         place = rng.randrange(min(len(data), rng.choice([32, 64, 10_000])) + 1)
-        value = rng.choice([*extremes, rng.getrandbits(32)]) % 256**size
+        value = rng.choice([*EXTREMES, rng.getrandbits(32)]) % 256**size
         data[place : place + size] = struct.pack(order + {1: "B", 2: "H", 4: "I"}[size], value)
 
 
@@ -298,19 +338,19 @@ def repeat(data: bytearray, rng: random.Random, _: list[bytes]) -> None:
 
 
 def remove(data: bytearray, rng: random.Random, _: list[bytes]) -> None:
-    """Take a part out."""
+    """Remove a part."""
     start = rng.randrange(len(data) + 1)
     del data[start : start + rng.choice([1, 2, 16, 200])]
 
 
 def mix(data: bytearray, rng: random.Random, originals: list[bytes]) -> None:
-    """Go on with another image."""
+    """Go on with another file."""
     other = rng.choice(originals)
     data[rng.randrange(len(data) + 1) :] = other[rng.randrange(len(other)) :]
 
 
 def mend_checksums(data: bytearray) -> None:
-    """Make the checksums of a PNG's chunks right, as far as their lengths make sense."""
+    """Correct the checksums of a PNG's chunks, as far as their lengths allow."""
     place = 8
     while place + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, place)
@@ -321,9 +361,10 @@ def mend_checksums(data: bytearray) -> None:
         place = end + 4
 
 
-label_images = [f"{number}.png" for number in range(9)]
-crawled = [b"image %d" % number for number in range(6)]
-kinds = {  # what to break, how to break it, and what reads it
+Kind = tuple[
+    Callable[[], list[bytes]], Callable[[list[bytes], random.Random], bytes], Callable[[Path], None]
+]
+KINDS: dict[str, Kind] = {  # what to break, how to break it, and what reads it
     "images": (sample_images, broken, read_image),
     "models": (sample_models, broken_model, read_model),
     "labels": (sample_labels, broken, read_labels),
