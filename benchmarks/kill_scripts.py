@@ -5,8 +5,8 @@
 
 Every other kill waits for the next change in the folder that the script writes to and comes within
 two milliseconds of it, because a file is half written for no longer than that. After each kill
-every file that can be seen must be whole. A killed training goes on with RESUME=True; when it is
-done it must have left what one that was never killed leaves, and then the next begins anew. Needs
+every file that can be seen must be whole. A killed training goes on with RESUME=True. When it is
+done it must have left what one that was never killed leaves; then the next begins anew. Needs
 os.fork (Linux, macOS): a copy of this program, which has everything imported already, runs the
 script, so that the kills hit its work. For getData.py there is kill_crawl.py, for label_helper.py
 label_speed.py.
@@ -17,6 +17,7 @@ import csv
 import json
 import os
 import random
+import runpy
 import shutil
 import signal
 import sys
@@ -24,17 +25,17 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import predict  # noqa: E402
-import split_data  # noqa: E402
-import train_script  # noqa: E402
-import utils  # noqa: E402
-from practice import forms  # noqa: E402
+import model
+import utils
+from files.tables import whole_rows
+from practice import forms
 
 # ---- edit these ----------------------------------------------------------------------------------
 SCRIPTS = ["split_data.py", "train_script.py", "predict.py"]  # which to kill
@@ -43,11 +44,8 @@ SEED = 0  # another number kills at other moments
 WORK_FOLDER = utils.DATA / "kill_scripts"  # for images, splits and models; emptied first
 # --------------------------------------------------------------------------------------------------
 
-mains = {
-    "split_data.py": split_data.main,
-    "train_script.py": train_script.main,
-    "predict.py": predict.main,
-}
+PREVIOUS_NAME = f"previous{Path(model.MODEL_NAME).suffix}"
+Counts = tuple[int, int]  # how often a script was killed, and how often it came to its end
 
 
 def main() -> None:
@@ -55,6 +53,8 @@ def main() -> None:
     utils.settings(globals(), sys.argv[1:])
     shutil.rmtree(WORK_FOLDER, ignore_errors=True)
     torch.set_num_threads(1)  # a copy of a program that computes in several threads would hang
+    for script in SCRIPTS:
+        runpy.run_path(str(utils.ROOT / script))  # imports what the copies of this program need
     images = WORK_FOLDER / "images"
     images.mkdir(parents=True)
     for number in range(200):
@@ -85,13 +85,14 @@ def run(
         os.dup2(silence, 1)
         sys.argv = [script, *arguments]
         try:
-            utils.run(mains[script])
+            runpy.run_path(str(utils.ROOT / script), run_name="__main__")
         except SystemExit as end:
             if end.code:
                 print(f"{script} ended with: {end.code}", file=sys.stderr, flush=True)
                 os._exit(1)
         os._exit(0)
-    ended, status, before = 0, 0, None
+    ended, status = 0, 0
+    before: list[tuple[str, int, int]] | None = None
     while not ended:
         ended, status = os.waitpid(process, os.WNOHANG)
         if seconds is not None and time.monotonic() - started > seconds and not ended:
@@ -111,6 +112,13 @@ def run(
     return time.monotonic() - started
 
 
+def whole_run(script: str, *arguments: str) -> float:
+    """Run a script without killing it, and return how long it ran."""
+    started = time.monotonic()
+    run(script, *arguments)
+    return time.monotonic() - started
+
+
 def state(folder: Path | None) -> list[tuple[str, int, int]] | None:
     """Return what a change in a folder would change."""
     if folder is None:
@@ -125,7 +133,7 @@ def state(folder: Path | None) -> list[tuple[str, int, int]] | None:
 
 def kill_again_and_again(
     start: Callable[[float, bool], float | None], check: Callable[[bool], None], rng: random.Random
-) -> tuple[int, int]:
+) -> Counts:
     """Start a script until it was killed KILLS times; return that, and how often it ended first.
 
     ``start`` gets the share of its usual time after which to kill it, and whether to wait for the
@@ -142,22 +150,22 @@ def kill_again_and_again(
     return killed, finished + 1
 
 
-def kill_split(images: Path, folder: Path, rng: random.Random) -> tuple[int, int]:
+def kill_split(images: Path, folder: Path, rng: random.Random) -> Counts:
     """Kill split_data.py while it makes one of two splits in place of the other."""
 
     def arguments(name: str, seed: int) -> list[str]:
         return [f"IMAGE_FOLDER={images}", "LABELS_FILE=None", "LABEL_PATTERN=^(.)-",
                 f"SPLIT_FOLDER={folder / name}", f"SEED={seed}"]  # fmt: skip
 
-    usual = [run("split_data.py", *arguments(f"whole{seed}", seed)) for seed in (0, 1)]
+    usual = min(whole_run("split_data.py", *arguments(f"whole{seed}", seed)) for seed in (0, 1))
     wholes = [files_in(folder / f"whole{seed}") for seed in (0, 1)]
-    seeds = []
+    seeds: list[int] = []
 
     def start(share: float, wait: bool) -> float | None:
         seeds.append(len(seeds) % 2)
         watch = folder if wait else None
         settings = arguments("split", seeds[-1])
-        return run("split_data.py", *settings, seconds=share * usual[0], watch=watch)
+        return run("split_data.py", *settings, seconds=share * usual, watch=watch)
 
     def check(ended: bool) -> None:
         split, before = folder / "split", folder / "split.previous"
@@ -170,17 +178,18 @@ def kill_split(images: Path, folder: Path, rng: random.Random) -> tuple[int, int
     return kill_again_and_again(start, check, rng)
 
 
-def kill_training(images: Path, folder: Path, rng: random.Random) -> tuple[int, int]:
+def kill_training(images: Path, folder: Path, rng: random.Random) -> Counts:
     """Kill train_script.py; resume it until it is done; then train anew beside that model."""
     split, model_folder = folder / "split", folder / "model"
     run("split_data.py", f"IMAGE_FOLDER={images}", "LABELS_FILE=None", "LABEL_PATTERN=^(.)-",
         f"SPLIT_FOLDER={split}")  # fmt: skip
-    arguments = [f"SPLIT_FOLDER={split}", "EPOCHS=3", "START_FROM=None", "SHOW_PLOTS=False"]
+    arguments = [f"SPLIT_FOLDER={split}", "EPOCHS=3", "BATCH_SIZE=8", "START_FROM=None",
+                 "SHOW_PLOTS=False"]  # fmt: skip
     first = [*arguments, "EPOCHS=1", "SEED=7", f"MODEL_FOLDER={folder / 'first'}"]
     run("train_script.py", *first)
     whole = shutil.copytree(folder / "first", folder / "whole")
-    usual = run("train_script.py", *arguments, f"MODEL_FOLDER={whole}")
-    expected = results(whole)
+    usual = whole_run("train_script.py", *arguments, f"MODEL_FOLDER={whole}")
+    expected, before = results(whole), weights(whole / PREVIOUS_NAME)
     shutil.copytree(folder / "first", model_folder)
     resume = [False]
 
@@ -195,7 +204,9 @@ def kill_training(images: Path, folder: Path, rng: random.Random) -> tuple[int, 
         state = torch.load(model_folder / "last.pt", weights_only=True)
         resume[0] = str(state["history"][0]["train_loss"]) == expected["history"][0]["train_loss"]
         if ended:
-            if results(model_folder) != expected:
+            # Killed after its model was kept and resumed, a training keeps it once more.
+            previous = weights(model_folder / PREVIOUS_NAME)
+            if results(model_folder) != expected or previous not in (before, expected["weights"]):
                 raise ValueError(f"{model_folder} is not as if the training was never killed.")
             shutil.rmtree(model_folder)
             shutil.copytree(folder / "first", model_folder)
@@ -204,27 +215,26 @@ def kill_training(images: Path, folder: Path, rng: random.Random) -> tuple[int, 
     return kill_again_and_again(start, check, rng)
 
 
-def kill_prediction(images: Path, folder: Path, rng: random.Random) -> tuple[int, int]:
+def kill_prediction(images: Path, folder: Path, rng: random.Random) -> Counts:
     """Kill predict.py while it writes one of two tables in place of the other."""
-    model_file = utils.PRACTICE_MODEL
     few = folder / "few"
     few.mkdir(parents=True)
     for file in sorted(images.iterdir())[:10]:
         shutil.copy(file, few)
 
     def arguments(name: str, confidence: int) -> list[str]:
-        return [str(few), f"MODEL_FILE={model_file}", f"OUTPUT={folder / name}",
+        return [str(few), "MODEL_FILE=practice", f"OUTPUT={folder / name}",
                 f"MIN_CONFIDENCE={confidence}", "SHOW_PLOTS=False"]  # fmt: skip
 
-    usual = [run("predict.py", *arguments(f"whole{least}.csv", least)) for least in (0, 1)]
+    usual = min(whole_run("predict.py", *arguments(f"whole{n}.csv", n)) for n in (0, 1))
     wholes = [(folder / f"whole{least}.csv").read_bytes() for least in (0, 1)]
-    confidences = []
+    confidences: list[int] = []
 
     def start(share: float, wait: bool) -> float | None:
         confidences.append(len(confidences) % 2)
         settings = arguments("table.csv", confidences[-1])
         watch = folder if wait else None
-        return run("predict.py", *settings, seconds=share * usual[0], watch=watch)
+        return run("predict.py", *settings, seconds=share * usual, watch=watch)
 
     def check(ended: bool) -> None:
         table = folder / "table.csv"
@@ -247,7 +257,9 @@ def check_whole(folder: Path) -> None:
     for file in folder.iterdir():
         if file.name.startswith("."):
             continue
-        if file.suffix == ".pt":
+        if file.suffix == ".safetensors":
+            model.load_model(file)
+        elif file.suffix == ".pt":
             with zipfile.ZipFile(file) as archive:
                 if archive.testzip() is not None:
                     raise ValueError(f"{file} is damaged.")
@@ -256,26 +268,27 @@ def check_whole(folder: Path) -> None:
                 image.load()
         elif file.suffix == ".json":
             json.loads(file.read_text(encoding="utf-8"))
+        elif file.name == "history.csv" and whole_rows(file) != file.stat().st_size:
+            raise ValueError(f"{file} is cut off.")  # runs.csv grows: its last row may be torn
 
 
-def results(folder: Path) -> dict[str, object]:
+def results(folder: Path) -> dict[str, Any]:
     """Return what a training left in its model folder, without times."""
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    del metrics["seconds"], metrics["constants"]
-    with open(folder / "history.csv", encoding="utf-8", newline="") as file:
+    del metrics["seconds"], metrics["trainings"], metrics["constants"]
+    with open(folder / "history.csv", encoding="utf-8-sig", newline="") as file:
         history = [{**row, "seconds": 0} for row in csv.DictReader(file)]
     with open(folder / "runs.csv", encoding="utf-8-sig", newline="") as file:
-        listed = [row["val_loss"] for row in csv.DictReader(file)]
-    weights = {
-        name: {
-            key: value.tolist()
-            for key, value in torch.load(folder / name, weights_only=True)["weights"].items()
-        }
-        for name in ("captcha.pt", "previous.pt")
-    }
+        # A run that was killed after it was listed, and resumed, is listed once more.
+        listed = {row["val_loss"] for row in csv.DictReader(file)}
     pictures = {file.name: file.read_bytes() for file in folder.glob("*.png")}
-    return {"metrics": metrics, "history": history, "runs": listed, "weights": weights,
-            "pictures": pictures}  # fmt: skip
+    return {"metrics": metrics, "history": history, "runs": listed, "pictures": pictures,
+            "weights": weights(folder / model.MODEL_NAME)}  # fmt: skip
+
+
+def weights(file: Path) -> dict[str, Any]:
+    """Return the weights of a model file as plain values, which == compares."""
+    return {name: value.tolist() for name, value in model.load_model(file)[0].state_dict().items()}
 
 
 if __name__ == "__main__":
