@@ -5,13 +5,12 @@ stands at each position. There are two heads, which differ in how a position fin
 
 ``attention``  The network counts. For each column of the map it estimates how much of a character
                stands there; the running sum from the left is the number of characters so far.
-               Position p attends to the places where the count passes p + 1/2, and one classifier,
-               shared by all positions, names what is there. What an "a" looks like is learnt
-               once, from all positions, and so is where one character ends and the next begins.
-               That is why few labels suffice, and why labels may differ in length. (Soft attention
-               over places as in Bahdanau et al. 2015, trained by the labels alone; the running
-               sum that moves it from left to right is in the manner of Graves 2013, "Generating
-               Sequences With Recurrent Neural Networks", section 5.1, without recurrence.)
+               Position p attends to where the count passes p + 1/2, and one classifier, shared by
+               all positions, names what is there. What an "a" looks like is learnt once, from all
+               positions; that is why few labels suffice, and why labels may differ in length.
+               (Soft attention as in Bahdanau et al. 2015, trained by the labels alone; the running
+               sum is in the manner of Graves 2013, "Generating Sequences With Recurrent Neural
+               Networks", section 5.1, without recurrence.)
 ``flatten``    Every position has its own fully connected layer over the whole feature map.
                Simple, but each position must learn each character anew.
 """
@@ -169,12 +168,8 @@ class CaptchaNet(nn.Module):
 
     def architecture(self) -> dict[str, Any]:
         """Return what build() needs to build this network anew, as plain values."""
-        return {
-            "charset": self.charset,
-            "length": self.length,
-            "input": self.spec._asdict(),
-            "head": self.head_name,
-        }
+        names = {"charset": self.charset, "length": self.length, "head": self.head_name}
+        return {**names, "input": self.spec._asdict()}
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, (B, length, classes)."""
@@ -225,12 +220,11 @@ def compute_logits(net: CaptchaNet, images: Tensor, batch_size: int = 256) -> Te
 
 
 def average_logits(net: CaptchaNet, images: Tensor, batch_size: int = 256) -> Tensor:
-    """Return the mean logits of five views of each image, (N, length, classes) float32.
+    """Return the mean logits of five views of each image, as compute_logits() does of one.
 
-    Each image, (N, channels, height, width) uint8, is read as it is and shifted by two pixels
-    left, right, up and down: errors that depend on single pixels are outvoted. Five times the work
-    of compute_logits. (As the crops in Krizhevsky et al. 2012, "ImageNet Classification with Deep
-    Convolutional Neural Networks", section 4.1.)
+    Each image is read as it is and shifted by two pixels left, right, up and down: errors that
+    depend on single pixels are outvoted. (As the crops in Krizhevsky et al. 2012, "ImageNet
+    Classification with Deep Convolutional Neural Networks", section 4.1.)
     """
     means = []
     for batch in images.split(batch_size):
@@ -277,14 +271,11 @@ def save_model(net: CaptchaNet, path: Path, about: dict[str, Any]) -> None:
     ``about`` holds further plain values, such as the run's settings and its validation figures.
     """
     weights = {name: value.cpu().contiguous() for name, value in net.state_dict().items()}
-    texts = {
-        "format": FORMAT,
-        "architecture": json.dumps(net.architecture()),
-        "about": json.dumps(about),
-    }
-    data = safetensors.torch.save(weights, {**texts, "sha256": checksum(weights, texts)})
+    texts = {"architecture": json.dumps(net.architecture()), "about": json.dumps(about)}
+    texts["format"] = FORMAT
+    texts["sha256"] = checksum(weights, texts)
     with replacing(path) as temporary:
-        temporary.write_bytes(data)
+        temporary.write_bytes(safetensors.torch.save(weights, texts))
 
 
 def load_model(path: Path) -> tuple[CaptchaNet, dict[str, Any]]:

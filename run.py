@@ -53,9 +53,9 @@ def main() -> None:
     # which makes a training several times slower where other programs keep a core busy.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if task == "test":
-        # One thread: two would wait for each other at every step, minutes on a busy computer.
-        one_thread = {"OMP_NUM_THREADS": "1", **os.environ}
-        sys.exit(subprocess.call([str(PYTHON), "-m", "pytest"], cwd=HERE, env=one_thread))
+        # One process per core; each test has one thread, see tests/conftest.py.
+        pytest = [str(PYTHON), "-m", "pytest", "-n", "auto", "--dist", "worksteal"]
+        sys.exit(subprocess.call(pytest, cwd=HERE))
     if task == "site":
         with contextlib.suppress(KeyboardInterrupt):  # Ctrl+C ends the site, too
             sys.exit(subprocess.call([str(PYTHON), "-m", "practice.site"], cwd=HERE))

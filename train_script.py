@@ -79,7 +79,7 @@ def main() -> None:
     start = None if START_FROM is None else model.load_model(utils.model_file(START_FROM))[0]
     hyper = Hyperparameters(HEAD, start, EPOCHS, BATCH_SIZE, LEARNING_RATE, PATIENCE)
     net = new_net(data, hyper)
-    print(describe(net, data))
+    print(runs.describe(net, len(data.train.labels)))
 
     rate = good_rate(len(data.train.labels), hyper)
     findings = checkup.before_training(net, data, rate, fresh=start is None)
@@ -215,7 +215,7 @@ def train(
         if state_file:
             progress = {"history": history, "best": best, "images": images_digest}
             runs.save_state(state_file, net, optimizer, schedule, progress)
-        print(epoch_line(history[-1], is_best), flush=True)
+        print(runs.epoch_line(history[-1], is_best), flush=True)
         if curves:
             curves.refresh(history)
         if hyper.patience and epoch - max(runs.last_progress(history), first) >= hyper.patience:
@@ -269,31 +269,6 @@ def one_cycle(progress: float) -> float:
 def copy_weights(net: CaptchaNet) -> dict[str, Tensor]:
     """Return a copy of the network's weights that further training leaves alone."""
     return {name: value.clone() for name, value in net.state_dict().items()}
-
-
-# ---- what is printed -----------------------------------------------------------------------------
-
-
-def describe(net: CaptchaNet, data: Dataset) -> str:
-    """Return a line about the data and the network."""
-    spec, parameters = data.spec, sum(parameter.numel() for parameter in net.parameters())
-    return (
-        f"{len(data.train.labels)} training images, {len(data.charset)} characters, up to "
-        f"{data.length} in a label; network: {spec.width} x {spec.height} pixels, "
-        f"{'colour' if spec.channels == 3 else 'grey'}, {parameters / 1e6:.2f} million parameters, "
-        f"on {net.mean.device.type}"
-    )
-
-
-def epoch_line(row: dict[str, float], is_best: bool) -> str:
-    """Return the line of an epoch; a star marks the best so far."""
-    return (
-        f"{row['epoch']:5.0f}  {row['train_loss']:10.4f}  "
-        f"{100 * row['train_character_accuracy']:7.2f} "
-        f"{row['val_loss']:10.4f}  {100 * row['val_character_accuracy']:7.2f}  "
-        f"{100 * row['val_image_accuracy']:8.2f}  {row['learning_rate']:.5f} {row['seconds']:5.1f}"
-        f"{'  *' if is_best else ''}"
-    )
 
 
 if __name__ == "__main__":

@@ -50,7 +50,10 @@ def main() -> None:
         [sys.executable, "-c", SITE_PROGRAM], cwd=utils.ROOT, stdout=subprocess.PIPE, text=True
     )
     try:
-        address = re.search(r"http://\S+?/", site.stdout.readline())[0] + f"{FORM}.png"
+        assert site.stdout
+        found = re.search(r"http://\S+?/", site.stdout.readline())
+        assert found, "the site prints its address"
+        address = f"{found[0]}{FORM}.png"
         if COUNT is None:
             compare(address, PARALLEL, ROUNDS, WORK_FOLDER)
         else:
@@ -116,7 +119,12 @@ def start_crawl(address: str, count: int, parallel: int, folder: Path) -> subpro
     """Start getData.py on an empty folder."""
     shutil.rmtree(folder, ignore_errors=True)
     settings = [f"SOURCE={address}", f"COUNT={count}", f"PARALLEL={parallel}", "DELAY_SECONDS=0"]
-    command = [sys.executable, utils.ROOT / "getData.py", *settings, f"DOWNLOAD_FOLDER={folder}"]
+    command = [
+        sys.executable,
+        str(utils.ROOT / "getData.py"),
+        *settings,
+        f"DOWNLOAD_FOLDER={folder}",
+    ]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
 

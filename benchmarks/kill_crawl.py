@@ -56,7 +56,7 @@ def main() -> None:
 def start(folder: Path, form: str, count: int) -> subprocess.Popen:
     """Start getData.py."""
     settings = [f"SOURCE=practice:{form}", f"COUNT={count}", "SEED=0", f"DOWNLOAD_FOLDER={folder}"]
-    command = [sys.executable, utils.ROOT / "getData.py", *settings]
+    command = [sys.executable, str(utils.ROOT / "getData.py"), *settings]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
 

@@ -5,6 +5,11 @@ import shutil
 
 import pytest
 
+# One thread per process, before anything imports torch: on a busy computer two would wait for each
+# other at every step.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 
 @pytest.fixture(scope="session")
 def _virtual_screen():

@@ -1,12 +1,13 @@
 import csv
 import shutil
+from unittest import mock
 
 import pytest
 from helpers import assert_one_sentence, practice_folder, run_here, run_script, split_practice
 from helpers import snapshot as files_below
 from PIL import Image
 
-quiet = "SHOW_PLOTS=False"
+from model import MODEL_NAME
 
 
 @pytest.fixture(scope="module")
@@ -14,10 +15,9 @@ def place(tmp_path_factory):
     """A trained model of digits, and ten digits that it has never seen."""
     folder = tmp_path_factory.mktemp("predict")
     split = split_practice(folder, 400, "digit")
-    done = run_here(
-        "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={folder / 'm'}", "EPOCHS=12",
-        quiet,
-    )  # fmt: skip
+    folders = [f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={folder / 'm'}"]
+    with mock.patch("training.judge.save_pictures"):
+        done = run_here("train_script.py", *folders, "BATCH_SIZE=16", "EPOCHS=12")
     assert done.returncode == 0, done.stderr
     practice_folder(folder / "new", 10, "digit", seed=5)
     return folder
@@ -25,22 +25,22 @@ def place(tmp_path_factory):
 
 def predict(place, tmp_path, *arguments):
     return run_here(
-        "predict.py", f"MODEL_FILE={place / 'm' / 'captcha.pt'}", f"OUTPUT={tmp_path / 'p.csv'}",
-        quiet, *arguments,
+        "predict.py", f"MODEL_FILE={place / 'm' / MODEL_NAME}", f"OUTPUT={tmp_path / 'p.csv'}",
+        *arguments,
     )  # fmt: skip
 
 
 def test_a_folder_is_read_line_by_line_into_a_table_and_a_picture(place, tmp_path):
     done = run_script(
-        "predict.py", f"MODEL_FILE={place / 'm' / 'captcha.pt'}", f"OUTPUT={tmp_path / 'p.csv'}",
-        quiet, "new", cwd=place,
+        "predict.py", f"MODEL_FILE={place / 'm' / MODEL_NAME}", f"OUTPUT={tmp_path / 'p.csv'}",
+        "new", cwd=place,
     )  # fmt: skip
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert [name for name, *_ in lines] == [
         f"new/{f.name}" for f in sorted((place / "new").iterdir())
     ]
-    right = sum(name.split("/")[1][0] == text for name, text, _ in lines)
-    assert right >= 8
+    correct = sum(name.split("/")[1][0] == text for name, text, _ in lines)
+    assert correct >= 8
     with open(tmp_path / "p.csv", encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [[r["image"], r["answer"], r["confidence"]] for r in rows] == lines
@@ -93,7 +93,7 @@ def test_unsure_images_are_left_unanswered_below_min_confidence(place, tmp_path)
     ("arguments", "words"),
     [
         (["/nowhere.png"], "/nowhere.png"),
-        (["MODEL_FILE=/nowhere.pt"], "train_script.py"),
+        (["MODEL_FILE=/nowhere.safetensors"], "train_script.py"),
         (["MIN_CONFIDENCE=1.5"], "MIN_CONFIDENCE"),
         (["IMAGES=/nowhere"], "/nowhere"),
     ],
@@ -113,7 +113,7 @@ def test_a_folder_without_images_and_files_that_are_none_are_named(place, tmp_pa
 
 
 def test_a_cut_off_model_is_named(place, tmp_path):
-    cut = tmp_path / "cut.pt"
-    cut.write_bytes((place / "m" / "captcha.pt").read_bytes()[:10_000])
-    done = run_here("predict.py", f"MODEL_FILE={cut}", quiet, place / "new")
-    assert_one_sentence(done, "cut.pt")
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes((place / "m" / MODEL_NAME).read_bytes()[:10_000])
+    done = run_here("predict.py", f"MODEL_FILE={cut}", place / "new")
+    assert_one_sentence(done, "cut.safetensors")

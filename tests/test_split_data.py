@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import split_data
-import utils
-from files import tables
+from files.images import content_hash
+from files.split_names import SPLITS, labelled_images
+from files.tables import INDEX_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, Journal, now, read_table
 
 named = ["LABELS_FILE=None", "LABEL_PATTERN=^([^-]+)-"]
 
@@ -27,52 +28,80 @@ def split(images, *arguments, check=True):
     )
 
 
-def sides(folder):
-    """Where each image content lies, with its label."""
+def splits(folder):
+    """Return the split of each image content, with its label."""
     return {
-        file.read_bytes(): (side, label)
-        for side in ("train", "val", "test")
-        for file, label in utils.labelled_images(folder / side)
+        file.read_bytes(): (name, label)
+        for name in SPLITS
+        for file, label in labelled_images(folder / name)
     }
+
+
+def journal(path, columns, rows):
+    """Write a table as the scripts do."""
+    table = Journal(path, columns, "busy")
+    table.append(rows)
+    table.close()
 
 
 def test_every_image_is_copied_once_with_its_label_and_the_source_stays(images, tmp_path):
     before = snapshot(images)
     done = split(images, f"SPLIT_FOLDER={tmp_path / 's'}")
     assert snapshot(images) == before
-    found = sides(tmp_path / "s")
+    found = splits(tmp_path / "s")
     expected = {data: name.partition("-")[0] for name, data in before.items()}
     assert {data: label for data, (_, label) in found.items()} == expected
-    counts = Counter(side for side, _ in found.values())
+    counts = Counter(name for name, _ in found.values())
     assert f"train {counts['train']}, val {counts['val']}, test {counts['test']}" in done.stdout
     assert counts["test"] > counts["val"] > 0
 
 
-def test_an_image_keeps_its_side_when_others_are_labelled(images, tmp_path):
+def test_the_index_is_the_way_back_to_the_originals(images, tmp_path):
+    split(images, f"SPLIT_FOLDER={tmp_path / 's'}")
+    rows = read_table(tmp_path / "s" / "index.csv", SPLIT_COLUMNS)
+    assert len(rows) == 60
+    for row in rows:
+        copy = tmp_path / "s" / row["copy"]
+        assert copy.read_bytes() == (images / row["original"]).read_bytes()
+        assert (copy.parent.name, row["label"]) == (row["split"], row["original"][0])
+
+
+def test_a_label_too_long_for_a_file_name_is_refused_with_its_image(images, tmp_path):
+    rows = [[f.name, "\xe9" * 40, "confirmed", "typed", 1, now()] for f in images.iterdir()]
+    journal(tmp_path / "labels.csv", LABEL_COLUMNS, rows)
+    before = snapshot(tmp_path)
+    done = split(
+        images, f"LABELS_FILE={tmp_path / 'labels.csv'}", f"SPLIT_FOLDER={tmp_path / 's'}",
+        check=False,
+    )  # fmt: skip
+    assert_one_sentence(done, ".png", "too long", "240 bytes")
+    assert snapshot(tmp_path) == before
+
+
+def test_an_image_keeps_its_split_when_others_are_labelled(images, tmp_path):
     few = tmp_path / "few"
     few.mkdir()
     for file in sorted(images.iterdir())[:40]:
         shutil.copy(file, few / f"x{file.name}")
     split(few, f"SPLIT_FOLDER={tmp_path / 'a'}", "LABEL_PATTERN=^x(.)-")
     split(images, f"SPLIT_FOLDER={tmp_path / 'b'}")
-    all_sides = sides(tmp_path / "b")
-    assert all(all_sides[data] == place for data, place in sides(tmp_path / "a").items())
+    all_splits = splits(tmp_path / "b")
+    assert all(all_splits[data] == place for data, place in splits(tmp_path / "a").items())
     split(images, f"SPLIT_FOLDER={tmp_path / 'b'}", "SEED=1")
-    assert sides(tmp_path / "b") != all_sides
+    assert splits(tmp_path / "b") != all_splits
 
 
 @given(st.integers(0, 2**64), st.integers(0, 9))
-def test_side_follows_from_hash_and_seed_alone(number, seed):
-    digest = utils.content_hash(str(number).encode())
-    side = split_data.side_of(digest, 0.1, 0.2, seed)
-    assert side == split_data.side_of(digest, 0.1, 0.2, seed)
-    if side == "test":  # taking more for validation takes nothing from the test
-        assert split_data.side_of(digest, 0.3, 0.2, seed) == "test"
+def test_the_split_follows_from_hash_and_seed_alone(number, seed):
+    digest = content_hash(str(number).encode())
+    name = split_data.split_of(digest, 0.1, 0.2, seed)
+    # More for validation takes nothing from the test.
+    assert (name == "test") == (split_data.split_of(digest, 0.3, 0.2, seed) == "test")
 
 
 def test_fractions_are_met():
     counts = Counter(
-        split_data.side_of(utils.content_hash(b"%d" % i), 0.1, 0.2, 0) for i in range(20_000)
+        split_data.split_of(content_hash(b"%d" % i), 0.1, 0.2, 0) for i in range(20_000)
     )
     assert abs(counts["test"] / 20_000 - 0.2) < 0.01
     assert abs(counts["val"] / 20_000 - 0.1) < 0.01
@@ -80,31 +109,28 @@ def test_fractions_are_met():
 
 def test_labels_file_counts_confirmed_last_rows_only(images, tmp_path):
     files = sorted(images.iterdir())
-    with tables.open_table(tmp_path / "labels.csv", utils.LABEL_COLUMNS) as table:
-        for file in files:
-            tables.append_row(table, [file.name, "wrong", "confirmed", "typed", 1, utils.now()])
-            tables.append_row(table, [file.name, "L", "confirmed", "typed", 1, utils.now()])
-        for file, state in zip(files, ("skipped", "unreadable", "undone"), strict=False):
-            tables.append_row(table, [file.name, "L", state, "typed", 1, utils.now()])
+    rows = [[f.name, label, "confirmed", "typed", 1, now()] for label in "xL" for f in files]
+    for file, state in zip(files, ("skipped", "unreadable", "undone"), strict=False):
+        rows.append([file.name, "L", state, "typed", 1, now()])
+    journal(tmp_path / "labels.csv", LABEL_COLUMNS, rows)
     run_script(
         "split_data.py", f"IMAGE_FOLDER={images}", f"LABELS_FILE={tmp_path / 'labels.csv'}",
         f"SPLIT_FOLDER={tmp_path / 's'}", cwd=tmp_path,
     )  # fmt: skip
-    found = sides(tmp_path / "s")
+    found = splits(tmp_path / "s")
     assert {label for _, label in found.values()} == {"L"}
     assert set(found) == {file.read_bytes() for file in files[3:]}
 
 
-def test_one_source_alone_can_be_taken(images, tmp_path):
+def test_one_source_alone_can_be_split(images, tmp_path):
     files = sorted(images.iterdir())
     folder = shutil.copytree(images, tmp_path / "images")
     assert_one_sentence(split(folder, "ONLY_SOURCE=a", check=False), "from 'a'", "no sources")
-    with tables.open_table(folder / "index.csv", utils.INDEX_COLUMNS) as table:
-        for number, file in enumerate(files[5:]):
-            source = "practice:digit/page" if number < 40 else "https://x/ -> img"
-            tables.append_row(table, [file.name, source, "url", utils.now(), ""])
+    sources = ["practice:digit/page"] * 40 + ["https://x/ -> img"] * 15
+    rows = [[f.name, s, "url", now(), ""] for f, s in zip(files[5:], sources, strict=True)]
+    journal(folder / "index.csv", INDEX_COLUMNS, rows)
     split(folder, f"SPLIT_FOLDER={tmp_path / 's'}", "ONLY_SOURCE=practice:digit/page")
-    assert set(sides(tmp_path / "s")) == {file.read_bytes() for file in files[5:45]}
+    assert set(splits(tmp_path / "s")) == {file.read_bytes() for file in files[5:45]}
     done = split(folder, "ONLY_SOURCE=practice:digit", check=False)
     assert_one_sentence(done, "practice:digit/page", "https://x/ -> img")
 
@@ -116,7 +142,7 @@ def test_one_image_under_two_labels_is_left_out_and_named(images, tmp_path):
     shutil.copy(second, folder / second.name.replace("-", "-again-"))
     done = split(folder, f"SPLIT_FOLDER={tmp_path / 's'}")
     assert f"z-{first.name}" in done.stderr
-    found = sides(tmp_path / "s")
+    found = splits(tmp_path / "s")
     assert first.read_bytes() not in found
     assert second.read_bytes() in found
 
@@ -128,7 +154,7 @@ def test_damaged_images_are_named_and_left_out(images, tmp_path):
     Image.new("1", (8000, 5000)).save(folder / "c-large.png")
     done = split(folder, f"SPLIT_FOLDER={tmp_path / 's'}")
     assert all(name in done.stderr for name in ("a-cut.png", "b-text.png", "c-large.png"))
-    assert len(sides(tmp_path / "s")) == 60
+    assert len(splits(tmp_path / "s")) == 60
 
 
 def test_any_size_channels_and_extension_get_through(tmp_path):
@@ -140,7 +166,7 @@ def test_any_size_channels_and_extension_get_through(tmp_path):
         array = rng.integers(0, 256, (20 + i, 50, 4), dtype=np.uint8)
         Image.fromarray(array).convert(mode).save(folder / f"ab-{i}.PNG", kind)
     split(folder, f"SPLIT_FOLDER={tmp_path / 's'}")
-    assert len(sides(tmp_path / "s")) == 60
+    assert len(splits(tmp_path / "s")) == 60
     assert {f.suffix for f in (tmp_path / "s" / "train").iterdir()} == {".png", ".jpg"}
 
 
@@ -161,7 +187,7 @@ def test_litter_of_file_managers_does_not_stop_the_split(images, tmp_path):
     (folder / ".DS_Store").write_text("")
     (folder / "train" / "Thumbs.db").write_text("")
     split(images, f"SPLIT_FOLDER={folder}")
-    assert len(sides(folder)) == 60
+    assert len(splits(folder)) == 60
 
 
 def test_a_run_that_was_stopped_anywhere_is_made_good_by_the_next(images, tmp_path):
@@ -203,6 +229,6 @@ def test_a_folder_without_images_or_labels_is_named(images, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     assert_one_sentence(split(empty, check=False), "no images", str(empty))
-    tables.open_table(tmp_path / "labels.csv", utils.LABEL_COLUMNS).close()
+    journal(tmp_path / "labels.csv", LABEL_COLUMNS, [])
     done = split(images, f"LABELS_FILE={tmp_path / 'labels.csv'}", check=False)
     assert_one_sentence(done, "no label", "label_helper.py")

@@ -30,12 +30,13 @@ from training import augment, checkup, runs
 from training.runs import RUN_COLUMNS
 
 SMALL = "BATCH_SIZE=16"  # a quarter of the time of the usual size
+PIXELS = 16  # as few as can be read
 
 
 @pytest.fixture(scope="module")
 def split(tmp_path_factory):
-    """400 practice digits, split."""
-    return split_practice(tmp_path_factory.mktemp("digits"), 400, "digit")
+    """400 practice digits, small ones, split."""
+    return split_practice(tmp_path_factory.mktemp("digits"), 400, "digit", PIXELS)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +52,11 @@ def trained(split, tmp_path_factory):
 
 
 def train(split, folder, *arguments):
-    return run_here(
-        "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={folder}", SMALL, *arguments
-    )
+    """Train in this process, without the pictures, which take longer than these trainings."""
+    with mock.patch("training.judge.save_pictures"):
+        return run_here(
+            "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={folder}", SMALL, *arguments
+        )
 
 
 def history_of(folder):
@@ -163,7 +166,7 @@ def test_training_stops_when_validation_no_longer_improves(split, tmp_path):
 
 
 def test_unlabelled_images_join_the_training_but_never_those_of_the_split(split, tmp_path):
-    more = practice_folder(tmp_path / "more", 50, "digit", seed=5)
+    more = practice_folder(tmp_path / "more", 50, "digit", seed=5, size=PIXELS)
     (more / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
     for i, file in enumerate((split / "test").iterdir()):
         (more / f"copy{i}.png").write_bytes(file.read_bytes())
@@ -194,7 +197,8 @@ def test_unlabelled_images_join_the_training_but_never_those_of_the_split(split,
 
 def test_flatten_head_learns_digits_too(split, tmp_path):
     (tmp_path / "attention.png").write_bytes(b"of the training before")
-    done = train(split, tmp_path, "EPOCHS=10", "HEAD=flatten")
+    folders = [f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={tmp_path}"]
+    done = run_here("train_script.py", *folders, SMALL, "EPOCHS=10", "HEAD=flatten")
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["val"]["image_accuracy"] > 0.7
@@ -225,7 +229,10 @@ def test_labels_of_varying_length_in_colour_are_trained(tmp_path):
     assert net.spec.channels == 3
 
 
-def test_fine_tuning_starts_from_what_was_learnt(trained, split, tmp_path):
+def test_fine_tuning_starts_from_what_was_learnt(trained, tmp_path):
+    split = split_practice(
+        tmp_path, 120, "digit"
+    )  # of full size, as the model that ships knows them
     shares = []
     for folder, start in (
         ("new", None),

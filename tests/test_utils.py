@@ -1,9 +1,10 @@
+from pathlib import Path
+
 import pytest
 from helpers import run_script
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 import utils
+from files.tables import LABEL_COLUMNS, Journal, now
 
 SCRIPT = '''"""A script.
 
@@ -21,6 +22,7 @@ SHOW = True  # yes or no
 FOLDER = Path("/data")  # a folder
 MAYBE: Path | None = Path("/x")  # None: nothing
 # ------------------
+BELOW = 1
 lower = 1  # not a constant
 def main():
     plain = utils.settings(globals(), sys.argv[1:], PLAIN)
@@ -33,7 +35,7 @@ if __name__ == "__main__":
 @pytest.fixture
 def script(tmp_path, monkeypatch):
     """A small script, and a function that runs it in a process of its own."""
-    monkeypatch.setenv("PYTHONPATH", str(utils.DATA.parent))
+    monkeypatch.setenv("PYTHONPATH", str(utils.ROOT))
     file = tmp_path / "script.py"
 
     def run(*arguments, plain="None"):
@@ -94,56 +96,38 @@ def test_help_shows_docstring_constants_and_comments(script):
     "name", ["getData", "label_helper", "split_data", "train_script", "predict"]
 )
 def test_every_script_explains_each_constant(name):
-    comments = utils.constant_comments(utils.DATA.parent / f"{name}.py")
+    comments = utils.setting_comments(utils.ROOT / f"{name}.py")
     assert comments
     assert all(comments.values()), comments
 
 
-# ---- labels
-
-text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9)
-
-
-@given(st.lists(text.filter(bool), min_size=1))
-def test_labels_survive_encoding(labels):
-    charset, length = utils.make_charset(labels), max(map(len, labels))
-    classes = utils.encode_labels(labels, charset, length)
-    assert classes.shape == (len(labels), length)
-    assert utils.decode_labels(classes, charset) == labels
+def test_constants_outside_the_two_rules_are_no_settings(script):
+    done = script("BELOW=2")
+    assert done.returncode == 1
+    assert "there is no constant BELOW" in done.stderr
+    assert "BELOW" not in script("--help").stdout
 
 
-def test_unknown_characters_and_long_labels_are_refused():
-    with pytest.raises(ValueError, match="'z'"):
-        utils.encode_labels(["ab", "az"], "ab", 2)
-    with pytest.raises(ValueError, match="longer"):
-        utils.encode_labels(["aba"], "ab", 2)
+@pytest.mark.parametrize(
+    ("correct", "total", "low", "high"),
+    [(105, 107, 0.9344, 0.9949), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)],
+)
+def test_wilson_interval_has_its_published_values(correct, total, low, high):
+    found = utils.wilson_interval(correct / total, total)
+    assert found == (pytest.approx(low, abs=2e-4), pytest.approx(high, abs=2e-4))
 
 
-@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
-@example("é" * 300)
-@example("../a\\b:c*\n\t\x1b\u202e😀")
-@example("=")
-@example("\udcff")  # a byte of labels.csv that is no UTF-8
-def test_any_label_survives_in_a_folder_of_the_split(tmp_path_factory, label):
-    folder = tmp_path_factory.mktemp("split")
-    (folder / "image").write_bytes(b"image")
-    name = utils.split_name(label, "0123456789abcdef", "png")
-    assert name.isascii()
-    assert not set(name) & set('/\\:*?"<>| ')
-    assert name.count(".") == 1
-    assert len(name) < 120
-    (folder / "train").mkdir()
-    utils.copy_labelled(folder / "image", label, folder / "train" / name)
-    assert utils.labelled_images(folder / "train") == [(folder / "train" / name, label)]
-    assert utils.split_label(folder / "train" / name) == (label, "01234567")
+def test_only_the_last_confirmed_row_of_an_image_is_its_label(tmp_path):
+    journal = Journal(tmp_path / "labels.csv", LABEL_COLUMNS, "busy")
+    rows = [("a", "x", "confirmed"), ("a", "y", "confirmed"), ("b", "x", "confirmed")]
+    rows += [("b", "", "undone"), ("c", "", "skipped"), ("elsewhere", "x", "confirmed")]
+    journal.append([[*row, "typed", 1, now()] for row in rows])
+    journal.close()
+    files = [tmp_path / name for name in ("a", "b", "c", "d")]
+    labels = utils.confirmed_labels(files, tmp_path / "labels.csv")
+    assert labels == {tmp_path / "a": "y"}
 
 
-def test_a_long_label_that_is_missing_is_named(tmp_path):
-    (tmp_path / "=_01234567.png").write_bytes(b"image")
-    with pytest.raises(ValueError, match=r"=_01234567\.txt.* is missing"):
-        utils.labelled_images(tmp_path)
-
-
-def test_names_that_split_data_did_not_make_are_told_apart():
-    for name in ("abc.png", "abc_0123456.png", "_01234567.png", "abc_01234567", "notes.txt"):
-        assert utils.parse_split_name(name) is None
+def test_the_word_practice_stands_for_the_model_that_ships():
+    assert utils.model_file("practice").is_file()
+    assert utils.model_file("/x/practice") == Path("/x/practice")

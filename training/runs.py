@@ -42,6 +42,28 @@ class Training(NamedTuple):
         return self.net
 
 
+def describe(net: CaptchaNet, train_images: int) -> str:
+    """Return the first line of a training: its data and its network."""
+    spec, parameters = net.spec, sum(parameter.numel() for parameter in net.parameters())
+    return (
+        f"{train_images} training images, {len(net.charset)} characters, up to {net.length} in a "
+        f"label; network: {spec.width} x {spec.height} pixels, "
+        f"{'colour' if spec.channels == 3 else 'grey'}, {parameters / 1e6:.2f} million parameters, "
+        f"on {net.mean.device.type}"
+    )
+
+
+def epoch_line(row: dict[str, float], is_best: bool) -> str:
+    """Return the line of an epoch; a star marks the best so far."""
+    return (
+        f"{row['epoch']:5.0f}  {row['train_loss']:10.4f}  "
+        f"{100 * row['train_character_accuracy']:7.2f} "
+        f"{row['val_loss']:10.4f}  {100 * row['val_character_accuracy']:7.2f}  "
+        f"{100 * row['val_image_accuracy']:8.2f}  {row['learning_rate']:.5f} {row['seconds']:5.1f}"
+        f"{'  *' if is_best else ''}"
+    )
+
+
 def best_of(history: Sequence[dict[str, float]]) -> dict[str, float]:
     """Return the row of the best epoch: highest validation accuracy in the last quarter.
 

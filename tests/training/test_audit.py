@@ -8,7 +8,7 @@ from training.runs import Training
 
 
 def test_every_image_is_read_once_by_a_network_that_did_not_learn_from_it():
-    """And with the weights of the last epoch: the best one would be chosen by the labels at hand."""
+    """With the weights of the last epoch: the best would be chosen by the labels under audit."""
     net = small_net()
     images = random_images(20, net)
     everything = Split([f"{i}" for i in range(20)], images, torch.zeros(20, 3, dtype=torch.int64))

@@ -13,7 +13,7 @@ from practice import forms
 from training import checkup
 from training.dataset import Dataset, Split, encode_labels
 
-spec = InputSpec(32, 32, 1)
+spec = InputSpec(24, 24, 1)  # small, so that a hundred steps are seconds
 
 
 def split_of(images, labels):
@@ -63,7 +63,7 @@ def test_a_few_labels_of_another_length_are_pointed_out_and_varying_lengths_are_
 
 
 def test_empty_images_and_equal_images_with_different_labels_are_found(digits):
-    empty = torch.full((1, 32, 32), 200, dtype=torch.uint8)
+    empty = torch.full((1, 24, 24), 200, dtype=torch.uint8)
     same = digits.images[0]
     split = split_of([empty, same, same, digits.images[1]], ["1", "2", "3", "4"])
     one_colour, disputed = checkup.examine_images(split)
@@ -101,14 +101,14 @@ def test_what_cannot_be_memorised_is_said(net, digits, learning_rate):
     assert f"LEARNING_RATE={learning_rate:g}" in finding
 
 
-def short_run(net, train, val, steps, learning_rate, batch=None):
+def short_run(net, train, val, steps, learning_rate):
     """A training without augmentation; the history and logits that after_training looks at."""
     optimizer = torch.optim.AdamW(net.parameters(), learning_rate)
     history = []
     for epoch in range(1, 6):
         losses = []
         for _ in range(steps // 5):
-            order = torch.randperm(len(train.labels))[: batch or 64]
+            order = torch.randperm(len(train.labels))[:32]
             logits = net.train()(train.images[order])
             loss = F.cross_entropy(logits.flatten(0, 1), train.targets[order].flatten())
             optimizer.zero_grad()
