@@ -92,7 +92,7 @@ wicked = {
 
 
 @pytest.mark.parametrize("name", wicked)
-def test_wicked_images_are_read_or_refused_soon_and_in_little_room(tmp_path, name):
+def test_wicked_images_are_read_or_refused_soon_and_in_little_memory(tmp_path, name):
     file = tmp_path / "wicked"
     file.write_bytes(wicked[name])
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
@@ -119,7 +119,7 @@ def test_a_thousand_broken_images_are_each_read_or_refused():
     st.integers(0, 2**32),
 )
 def test_reading_is_the_same_with_and_without_a_transparent_part(mode, kind, seed):
-    """An image without one takes a shorter way, which must not change a pixel."""
+    """An image without one is decoded in a shorter way, which must not change a pixel."""
     pixels = np.random.default_rng(seed).integers(0, 256, (7, 9, 4), dtype=np.uint8)
     image = Image.fromarray(pixels, "RGBA").convert("RGB" if mode == "CMYK" else mode).convert(mode)
     file = io.BytesIO()

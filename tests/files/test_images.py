@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from files.images import crop, decode_image, fit_image, image_extension, read_image, written_box
+from files.images import (
+    WHOLE,
+    WRITTEN,
+    InputSpec,
+    crop,
+    decode_image,
+    fit_image,
+    image_extension,
+    read_image,
+    written_box,
+)
 
 
 def encoded(array, extension, *options):
@@ -57,7 +67,7 @@ def test_transparent_parts_become_white():
     assert (decode_image(pillow(grey, "PNG"), "x") == 255).all()
 
 
-def test_first_frame_of_an_animation_is_taken():
+def test_an_animation_gives_its_first_frame():
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     data = pillow(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert (decode_image(data, "x") == (255, 0, 0)).all()
@@ -82,23 +92,38 @@ def test_a_40_megapixel_image_is_refused_before_it_is_decoded(tmp_path):
 
 
 @given(*[st.integers(1, 90)] * 2, st.sampled_from([(16, 16), (32, 128)]), st.sampled_from([1, 3]))
-def test_fit_image_keeps_proportions_and_fills_with_the_ground(height, width, size, channels):
+def test_fit_image_fills_the_input_with_the_image_and_its_ground(height, width, size, channels):
     image = np.full((height, width, 3), 200, np.uint8)
     image[: height // 2] = 190
-    fitted = fit_image(image, size, channels)
+    fitted = fit_image(image, InputSpec(*size, channels))
     assert fitted.shape == (channels, *size)
     assert fitted.dtype == np.uint8
     assert fitted.min() >= 189
     assert fitted.max() <= 201
 
 
-def test_fit_image_puts_the_image_left_and_in_the_middle():
+def test_fit_image_keeps_proportions_and_puts_the_image_left_and_in_the_middle():
     image = np.zeros((10, 10, 3), np.uint8)
     image[0] = image[-1] = image[:, 0] = 250  # ground is the median: black
-    fitted = fit_image(image, (20, 80), 1)[0]
+    fitted = fit_image(image, InputSpec(20, 80, 1))[0]
     assert fitted[:, 20:].max() == 0
     assert fitted[0, :20].min() > 200
-    assert fit_image(image, (30, 10), 1)[0][:9].max() == 0
+    fitted = fit_image(image, InputSpec(30, 10, 1))[0]
+    assert fitted[:9].max() == fitted[-9:].max() == 0
+    assert fitted[10].min() > 200
+
+
+def test_fit_image_shows_the_cut_alone():
+    image = np.zeros((40, 100, 3), np.uint8)
+    image[10:30, 50:90] = (250, 0, 0)
+    cut = (10 / 40, 50 / 100, 30 / 40, 90 / 100)
+    in_colour = fit_image(image, InputSpec(20, 40, 3, cut))
+    assert (in_colour == np.array([250, 0, 0])[:, None, None]).all()
+    assert (fit_image(image, InputSpec(40, 100, 3, WHOLE)) == image.transpose(2, 0, 1)).all()
+    cut_out = crop(image, WRITTEN)  # with a margin of an eleventh of its height
+    assert cut_out.shape[:2] == (24, 44)
+    spec = InputSpec(24, 44, 3, WRITTEN)
+    assert (fit_image(image, spec) == cut_out.transpose(2, 0, 1)).all()
 
 
 @given(
@@ -111,11 +136,11 @@ def test_what_is_written_is_found_among_thin_lines_however_pale(width, ground, b
     image[1::20] = image[:, 4::70] = colour  # lines of one pixel from edge to edge
     left = min(left, width)
     image[top : top + 30, left : left + 40] = colour
-    found = crop(image, None)
+    found = crop(image, WRITTEN)
     assert (found == colour).all(axis=2).sum() >= 30 * 40  # all of it
     assert found.shape[0] <= 30 + 2 * 5
     assert found.shape[1] <= 40 + 2 * 5
     only_lines = np.full((60, 90, 3), ground, np.uint8)
-    assert written_box(only_lines) == (0, 0, 1, 1)
+    assert written_box(only_lines) == WHOLE
     only_lines[20, 30:60] = colour
-    assert crop(only_lines, None).shape[:2] == (3, 32)
+    assert crop(only_lines, WRITTEN).shape[:2] == (3, 32)
