@@ -184,7 +184,7 @@ def kill_training(images: Path, folder: Path, rng: random.Random) -> Counts:
     run("split_data.py", f"IMAGE_FOLDER={images}", "LABELS_FILE=None", "LABEL_PATTERN=^(.)-",
         f"SPLIT_FOLDER={split}")  # fmt: skip
     arguments = [f"SPLIT_FOLDER={split}", "EPOCHS=3", "BATCH_SIZE=8", "START_FROM=None",
-                 "SHOW_PLOTS=False"]  # fmt: skip
+                 "UNLABELLED_FOLDER=None", "AUDIT_FOLDS=0", "SHOW_PLOTS=False"]  # fmt: skip
     first = [*arguments, "EPOCHS=1", "SEED=7", f"MODEL_FOLDER={folder / 'first'}"]
     run("train_script.py", *first)
     whole = shutil.copytree(folder / "first", folder / "whole")
