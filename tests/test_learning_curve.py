@@ -1,57 +1,63 @@
 import csv
-import sys
 
 import pytest
-from helpers import project
-from matplotlib.figure import Figure
+from helpers import assert_one_sentence, practice_folder, run_script
 
-sys.path.insert(0, str(project / "benchmarks"))
+from benchmarks import learning_curve
 
-import learning_curve  # noqa: E402
-
-import utils  # noqa: E402
+# An error of 2 / labels, a tenth more or less from fold to fold:
+POWER_LAW = {count: [1 - 2 / count * share for share in (0.9, 1.0, 1.1)] for count in (25, 50, 100)}
 
 
-def images_named(count):
-    return {utils.content_hash(str(i).encode()): None for i in range(count)}
+def test_a_power_law_is_continued():
+    errors = learning_curve.mean_errors(POWER_LAW)
+    assert errors == pytest.approx({25: 0.08, 50: 0.04, 100: 0.02})
+    assert learning_curve.expected_error(errors, 200) == pytest.approx(0.01)
+    assert learning_curve.expected_error({25: 0.9, 50: 1.0}, 10**6) == 1
+    assert 0 < learning_curve.expected_error({25: 0.1, 50: 0.0}, 100) < 0.0005
+    assert learning_curve.describe(POWER_LAW[25]) == "92.0 % of images (91.2 to 92.8)"
 
 
-def test_the_curve_of_a_power_law_is_drawn_and_continued(tmp_path, monkeypatch, capsys):
-    """With trainings replaced by a law: an error of 2 / labels, a tenth more or less by fold."""
-
-    def measure(images, fold, folds, count, *_):
-        return {"test": {"image_accuracy": 1 - 2 / count * (0.9 + 0.1 * fold)}}
-
-    drawn = []
-    monkeypatch.setattr(learning_curve, "measure", measure)
-    monkeypatch.setattr(learning_curve, "read_images", lambda *_: images_named(300))
-    monkeypatch.setattr(learning_curve.plots, "save", lambda figure, path: drawn.append(figure))
-    settings = ["COUNTS=[100, 25, 400, 50]", "FOLDS=3", f"WORK_FOLDER={tmp_path}"]
-    monkeypatch.setattr(sys, "argv", ["learning_curve.py", *settings])
-    learning_curve.main()
-
-    out, err = capsys.readouterr()
-    lines = out.splitlines()
-    assert "300 labelled images are enough to train on up to 100" in err
-    assert lines[0] == "    25 labels: 92.0 % of images (91.2 to 92.8)"
-    assert lines[3] == "   200 labels: about 99.0 %, if it goes on like this"
-    with open(tmp_path / "learning_curve.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(int(row["labels"]), int(row["fold"])) for row in rows] == [
-        (count, fold) for count in (25, 50, 100) for fold in range(3)
+def test_the_table_and_the_picture_hold_what_was_measured(tmp_path):
+    learning_curve.write(POWER_LAW, tmp_path)
+    with open(tmp_path / "learning_curve.csv", encoding="utf-8-sig", newline="") as file:
+        rows = [(int(row["labels"]), int(row["fold"]), float(row["test_image_accuracy"]))
+                for row in csv.DictReader(file)]  # fmt: skip
+    assert rows == [
+        (n, fold, v) for n, values in POWER_LAW.items() for fold, v in enumerate(values)
     ]
-    assert float(rows[5]["test_image_accuracy"]) == pytest.approx(1 - 2 / 50 * 1.1)
+    assert (tmp_path / "learning_curve.png").stat().st_size > 5000
 
-    assert len(drawn) == 3  # one after each number: what was measured is kept
-    figure: Figure = drawn[-1]
+    figure = learning_curve.plot(POWER_LAW)
     figure.canvas.draw()
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.get_xticklabels()] == ["25", "50", "100", "200"]
     assert not any(text.get_text() for text in axes.get_xticklabels(minor=True))
+    estimate = axes.lines[-1]
+    assert list(estimate.get_xdata()) == [100, 200]
+    assert estimate.get_ydata() == pytest.approx([98, 99])
+    learning_curve.plt.close(figure)
 
 
-def test_too_few_images_are_said_before_any_training(monkeypatch):
-    monkeypatch.setattr(learning_curve, "read_images", lambda *_: images_named(30))
-    monkeypatch.setattr(sys, "argv", ["learning_curve.py"])
-    with pytest.raises(ValueError, match="30 labelled images; label more"):
-        learning_curve.main()
+def test_of_the_first_number_there_is_no_estimate():
+    figure = learning_curve.plot({25: POWER_LAW[25]})
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["25"]
+    learning_curve.plt.close(figure)
+
+
+def test_the_curve_is_measured_as_far_as_the_labels_reach(tmp_path):
+    images = practice_folder(tmp_path / "images", 100, "digit")
+    settings = [
+        f"IMAGE_FOLDER={images}", "LABELS_FILE=None", "LABEL_PATTERN=^(.)-", "FOLDS=2",
+        "SETTINGS=EPOCHS=1 BATCH_SIZE=8 AUDIT_FOLDS=0 UNLABELLED_FOLDER=None",
+        f"WORK_FOLDER={tmp_path / 'work'}",
+    ]  # fmt: skip
+    script = "benchmarks/learning_curve.py"
+    done = run_script(script, *settings, "COUNTS=[400, 20]", cwd="/")
+    assert "100 labelled images are enough to train on up to 20." in done.stderr
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("    20 labels: ")
+    with open(tmp_path / "work" / "learning_curve.csv", encoding="utf-8-sig", newline="") as file:
+        assert [row["fold"] for row in csv.DictReader(file)] == ["0", "1"]
+    done = run_script(script, *settings, "COUNTS=[400]", cwd="/", check=False)
+    assert_one_sentence(done, "100 labelled images; label more")
