@@ -15,20 +15,18 @@ stands at each position. There are two heads, which differ in how a position fin
                Simple, but each position must learn each character anew.
 """
 
-import hashlib
 import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 
-from files.atomic import replacing
 from files.images import MAX_PIXELS, InputSpec, fit_image
+from files.tensors import load_tensors, save_tensors
 from utils import Prediction
 
 HEADS = ("attention", "flatten")
@@ -83,7 +81,6 @@ class AttentionHead(nn.Module):
         self.classifier = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and maps."""
         height, width = x.shape[2:]
         density = F.softplus(self.density(x).float()).mean(dim=(1, 2))  # (B, w), characters
         count = density.cumsum(dim=1) - density / 2  # (B, w), up to the middle of each column
@@ -111,7 +108,6 @@ class FlattenHead(nn.Module):
         self.classifiers = nn.ModuleList(nn.Linear(32 * places, classes) for _ in range(length))
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        """Return logits and None."""
         x = self.dropout(self.squeeze(x).flatten(1))  # (B, 32 * h * w)
         return torch.stack([classify(x) for classify in self.classifiers], dim=1).float(), None
 
@@ -130,10 +126,6 @@ class CaptchaNet(nn.Module):
         super().__init__()
         if head not in HEADS:
             raise ValueError(f"HEAD is {head!r}; it must be one of {', '.join(HEADS)}.")
-        if not 0 < length <= MAX_LENGTH:
-            raise ValueError(f"a label has {length} characters; there can be 1 to {MAX_LENGTH}.")
-        if not 64 <= spec.height * spec.width <= MAX_PIXELS:
-            raise ValueError(f"{spec.width} x {spec.height} pixels are too few or too many.")
         self.charset, self.length, self.spec, self.head_name = charset, length, spec, head
         # Normalisation is part of the network, so whoever loads it cannot forget or change it.
         self.register_buffer("mean", torch.full((spec.channels, 1, 1), 127.5))
@@ -152,8 +144,11 @@ class CaptchaNet(nn.Module):
         )
         height, width, classes = spec.height // 8, spec.width // 4, len(charset) + 1
         weights = classes * (w4 if head == "attention" else 32 * height * width * length)
-        if weights > MAX_WEIGHTS:  # a forged model file could ask for any amount of memory
-            raise ValueError(f"a {head} head of {weights / 1e6:.0f} million weights is too large.")
+        # A forged model file could ask for any amount of memory.
+        sensible = 0 < length <= MAX_LENGTH and 64 <= spec.height * spec.width <= MAX_PIXELS
+        if not sensible or weights > MAX_WEIGHTS:
+            size = f"{spec.width} x {spec.height} pixels and {length} characters"
+            raise ValueError(f"no {head} network can be made for {size}.")
         self.head: nn.Module
         if head == "attention":
             self.head = AttentionHead(w4, width, length, classes)
@@ -272,35 +267,24 @@ def save_model(net: CaptchaNet, path: Path, about: dict[str, Any]) -> None:
     """
     weights = {name: value.cpu().contiguous() for name, value in net.state_dict().items()}
     texts = {"architecture": json.dumps(net.architecture()), "about": json.dumps(about)}
-    texts["format"] = FORMAT
-    texts["sha256"] = checksum(weights, texts)
-    with replacing(path) as temporary:
-        temporary.write_bytes(safetensors.torch.save(weights, texts))
+    save_tensors(path, weights, {"format": FORMAT, **texts})
 
 
 def load_model(path: Path) -> tuple[CaptchaNet, dict[str, Any]]:
     """Rebuild a network from its file, on the CPU; return it and what save_model() was told.
 
-    The file holds tensors and JSON, nothing that could run code. Raises ValueError if it is
-    missing, damaged, or not a model of this project.
+    Raises ValueError if the file is missing, damaged, or not a model of this project.
     """
     if not path.is_file():
         raise ValueError(f"there is no model {path}; run train_script.py first.")
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            texts = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is damaged, or not a model of this project.") from error
+    weights, texts = load_tensors(path)
     if texts.get("format") != FORMAT:
         raise ValueError(f"{path} is not a model that this version of train_script.py wrote.")
-    if texts.pop("sha256", "") != checksum(weights, texts):
-        raise ValueError(f"{path} is damaged: its checksum is wrong.")
     try:
         net = build(json.loads(texts["architecture"]))
         net.load_state_dict(weights)
         return net.eval(), json.loads(texts["about"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged, or of another version of this project.") from error
 
 
@@ -311,12 +295,3 @@ def build(architecture: dict[str, Any]) -> CaptchaNet:
         top, left, bottom, right = spec.cut
         spec = spec._replace(cut=(top, left, bottom, right))
     return CaptchaNet(architecture["charset"], architecture["length"], spec, architecture["head"])
-
-
-def checksum(weights: dict[str, Tensor], texts: dict[str, str]) -> str:
-    """Return the SHA-256 of a model's weights and texts: safetensors itself has no checksum."""
-    digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode())
-    for name, value in sorted(weights.items()):
-        digest.update(f"{name} {value.dtype} {list(value.shape)} ".encode())
-        digest.update(value.numpy().tobytes())
-    return digest.hexdigest()

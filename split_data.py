@@ -13,7 +13,6 @@ that its figure is honest.
 Next: python train_script.py
 """
 
-import os
 import shutil
 import sys
 from collections import Counter
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import utils
 from files.images import content_hash, image_extension, read_image
-from files.split_names import SPLITS, is_litter, parse_split_name, split_name
+from files.split_names import SPLITS, refuse_foreign_files, split_name
 from files.tables import SPLIT_COLUMNS, write_table
 
 # ---- edit these ----------------------------------------------------------------------------------
@@ -155,28 +154,6 @@ def read_labelled(labels: dict[Path, str]) -> dict[str, tuple[Path, str, str]]:
     for digest in disputed:
         del images[digest]
     return images
-
-
-def refuse_foreign_files(folder: Path) -> None:
-    """Raise ValueError if ``folder`` holds anything that a run of this script did not make."""
-    for place, folders, files in os.walk(folder):
-        inside = Path(place)
-        for name in folders:
-            if inside != folder or name not in SPLITS:
-                raise ValueError(f"{inside / name} was not made by split_data.py; move it away.")
-        for name in files:
-            parsed = parse_split_name(name)
-            if inside == folder:
-                ours = name == "index.csv"
-            elif parsed is None or folder.name.endswith(".partial"):
-                ours = parsed is not None  # a stopped run can leave a half-copied file
-            else:
-                ours = content_hash((inside / name).read_bytes()).startswith(parsed[1])
-            if not ours and not is_litter(name):
-                raise ValueError(
-                    f"{inside / name} was not made by split_data.py, which would replace the "
-                    "folder; move that file away or set another SPLIT_FOLDER."
-                )
 
 
 if __name__ == "__main__":

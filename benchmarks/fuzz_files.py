@@ -44,6 +44,7 @@ from crawling.folder import ImageFolder
 from files import images, tables
 from files.images import InputSpec, content_hash
 from files.tables import INDEX_COLUMNS, LABEL_COLUMNS
+from files.tensors import checksum
 from labelling.labels import Labelling
 
 # ---- edit these ----------------------------------------------------------------------------------
@@ -277,7 +278,7 @@ def broken_model(originals: list[bytes], rng: random.Random) -> bytes:
         else:
             break_weight(weights, rng)
     del texts["sha256"]  # else hardly a broken model gets beyond it
-    return safetensors.torch.save(weights, {**texts, "sha256": model.checksum(weights, texts)})
+    return safetensors.torch.save(weights, {**texts, "sha256": checksum(weights, texts)})
 
 
 def break_text(texts: dict[str, str], rng: random.Random) -> None:

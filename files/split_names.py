@@ -3,9 +3,12 @@
 ``data/split/{train,val,test}/<label>_<hash8>.<ext>``; the file name holds the label.
 """
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import quote, unquote
+
+from files.images import content_hash
 
 SPLITS = ("train", "val", "test")
 MAX_LABEL = 100  # bytes of an encoded label: a file name may have some 250 in all
@@ -50,6 +53,28 @@ def labelled_images(folder: Path) -> list[tuple[Path, str]]:
             raise ValueError(f"{file} was not made by split_data.py; move it elsewhere.")
         found.append((file, parsed[0]))
     return found
+
+
+def refuse_foreign_files(folder: Path) -> None:
+    """Raise ValueError if ``folder`` holds anything that split_data.py did not make."""
+    for place, folders, files in os.walk(folder):
+        inside = Path(place)
+        for name in folders:
+            if inside != folder or name not in SPLITS:
+                raise ValueError(f"{inside / name} was not made by split_data.py; move it away.")
+        for name in files:
+            parsed = parse_split_name(name)
+            if inside == folder:
+                ours = name == "index.csv"
+            elif parsed is None or folder.name.endswith(".partial"):
+                ours = parsed is not None  # a stopped run can leave a half-copied file
+            else:
+                ours = content_hash((inside / name).read_bytes()).startswith(parsed[1])
+            if not ours and not is_litter(name):
+                raise ValueError(
+                    f"{inside / name} was not made by split_data.py, which would replace the "
+                    "folder; move that file away or set another SPLIT_FOLDER."
+                )
 
 
 def is_litter(name: str) -> bool:

@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 import model
 from files.images import InputSpec
+from files.tensors import save_tensors
 
 
 @pytest.mark.parametrize("head", model.HEADS)
@@ -139,8 +140,7 @@ def forge(path, how):
     elif how == "no architecture":
         architecture = {}
     texts = {"format": model.FORMAT, "architecture": json.dumps(architecture), "about": "{}"}
-    texts["sha256"] = model.checksum(weights, texts)
-    safetensors.torch.save_file(weights, path, texts)
+    save_tensors(path, weights, texts)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from model import MODEL_NAME
 def place(tmp_path_factory):
     """A trained model of digits, and ten digits that it has never seen."""
     folder = tmp_path_factory.mktemp("predict")
-    split = split_practice(folder, 400, "digit")
+    split = split_practice(folder, 150, "digit")
     folders = [f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={folder / 'm'}"]
     with mock.patch("training.judge.save_pictures"):
-        done = run_here("train_script.py", *folders, "BATCH_SIZE=16", "EPOCHS=12")
+        done = run_here("train_script.py", *folders, "BATCH_SIZE=16", "EPOCHS=5")
     assert done.returncode == 0, done.stderr
     practice_folder(folder / "new", 10, "digit", seed=5)
     return folder
