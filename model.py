@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 
-from files.images import MAX_PIXELS, InputSpec, fit_image
+from files.images import InputSpec, fit_image, input_spec
 from files.tensors import load_tensors, save_tensors
 from utils import Prediction
 
@@ -145,8 +145,7 @@ class CaptchaNet(nn.Module):
         height, width, classes = spec.height // 8, spec.width // 4, len(charset) + 1
         weights = classes * (w4 if head == "attention" else 32 * height * width * length)
         # A forged model file could ask for any amount of memory.
-        sensible = 0 < length <= MAX_LENGTH and 64 <= spec.height * spec.width <= MAX_PIXELS
-        if not sensible or weights > MAX_WEIGHTS:
+        if not 0 < length <= MAX_LENGTH or weights > MAX_WEIGHTS:
             size = f"{spec.width} x {spec.height} pixels and {length} characters"
             raise ValueError(f"no {head} network can be made for {size}.")
         self.head: nn.Module
@@ -290,8 +289,7 @@ def load_model(path: Path) -> tuple[CaptchaNet, dict[str, Any]]:
 
 def build(architecture: dict[str, Any]) -> CaptchaNet:
     """Return a network with fresh weights, as CaptchaNet.architecture() describes it."""
-    spec = InputSpec(**architecture["input"])
-    if not isinstance(spec.cut, str):
-        top, left, bottom, right = spec.cut
-        spec = spec._replace(cut=(top, left, bottom, right))
-    return CaptchaNet(architecture["charset"], architecture["length"], spec, architecture["head"])
+    charset, length = architecture["charset"], architecture["length"]
+    if type(charset) is not str or type(length) is not int:
+        raise TypeError("the charset must be a text and the length a whole number")
+    return CaptchaNet(charset, length, input_spec(architecture["input"]), architecture["head"])

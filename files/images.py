@@ -8,13 +8,14 @@ import hashlib
 import io
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
 MAX_PIXELS = 4_000_000  # a captcha has 10 000; decoding a huge image would only fill the memory
+MAX_INPUT = 250_000  # pixels that a network sees; a forged model file could ask for any number
 MAX_BYTES = 4_000_000  # of one image file
 MAX_PARTS = 2000  # chunks, segments or blocks in it; millions of them would take hours to read
 
@@ -30,6 +31,22 @@ class InputSpec(NamedTuple):
     width: int
     channels: int  # 3, or 1 for grey
     cut: Box | str = WHOLE  # a box, or WRITTEN
+
+
+def input_spec(values: dict[str, Any]) -> InputSpec:
+    """Return the InputSpec that a model file gives as plain values; raises ValueError."""
+    spec = InputSpec(**values)
+    height, width, channels, cut = spec
+    if any(type(number) is not int for number in spec[:3]) or channels not in (1, 3):
+        raise ValueError("height and width must be whole numbers, and channels 1 or 3.")
+    if min(height, width) < 16 or height * width > MAX_INPUT:
+        raise ValueError(f"{width} x {height} pixels are too few or too many.")
+    if cut == WRITTEN:
+        return spec
+    top, left, bottom, right = map(float, cut)
+    if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1):
+        raise ValueError(f"{cut} is no part of an image.")
+    return spec._replace(cut=(top, left, bottom, right))
 
 
 def content_hash(data: bytes) -> str:

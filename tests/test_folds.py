@@ -71,7 +71,7 @@ def test_confident_answers_are_counted_over_all_folds():
 
 
 def test_folds_are_trained_also_with_images_without_labels(tmp_path):
-    images = practice_folder(tmp_path / "images", 120, "digit")
+    images = practice_folder(tmp_path / "images", 120, "digit", size=16)
     (images / "3-torn.png").write_bytes(b"torn")
     done = run_script(
         "benchmarks/folds.py", f"IMAGE_FOLDER={images}", "LABELS_FILE=None",

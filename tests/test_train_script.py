@@ -315,7 +315,7 @@ def test_the_audit_lists_wrong_labels_first_with_their_originals(split, tmp_path
         row |= {"copy": renamed, "label": label}
         wrong[renamed] = row["original"]
     write_table(copy / "index.csv", SPLIT_COLUMNS, [list(row.values()) for row in rows])
-    done = train(copy, tmp_path / "m", "EPOCHS=12", "AUDIT_FOLDS=2")
+    done = train(copy, tmp_path / "m", "EPOCHS=8", "AUDIT_FOLDS=2")
     assert done.returncode == 0, done.stderr
     suspects = read_table(tmp_path / "m" / "suspects.csv", SUSPECT_COLUMNS)
     assert len(suspects) == 400

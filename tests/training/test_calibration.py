@@ -28,7 +28,7 @@ def test_temperature_finds_how_much_too_sure_the_network_is(strength):
 
 
 def test_few_validation_images_change_the_temperature_little():
-    """Twenty read right do not make the network surer, nor does one sure mistake destroy it."""
+    """Twenty read correctly do not make the network surer, nor does one sure mistake destroy it."""
     logits = torch.zeros(20, 3, 5)
     logits[:, :, 1] = 9.0
     right = Split([""] * 20, None, torch.ones(20, 3, dtype=torch.int64))
