@@ -14,8 +14,10 @@ from helpers import (
     assert_one_sentence,
     command,
     practice_folder,
+    random_images,
     run_here,
     run_script,
+    small_net,
     snapshot,
     split_practice,
 )
@@ -26,7 +28,9 @@ import train_script
 from files.images import read_image
 from files.split_names import labelled_images
 from files.tables import SPLIT_COLUMNS, SUSPECT_COLUMNS, read_table, write_table
-from training import augment, checkup, runs
+from training import augment, checkup, metrics, runs
+from training.dataset import Dataset, Split, encode_labels
+from training.metrics import Scores
 from training.runs import RUN_COLUMNS
 
 SMALL = "BATCH_SIZE=16"  # a quarter of the time of the usual size
@@ -66,18 +70,18 @@ def history_of(folder):
 
 
 def test_digits_are_learnt_and_every_result_is_written(trained, split):
-    metrics = json.loads((trained / "metrics.json").read_text())
+    written = json.loads((trained / "metrics.json").read_text())
     for name in ("val", "test"):
-        figures = metrics[name]
+        figures = written[name]
         assert figures["images"] == len(list((split / name).iterdir()))
         assert figures["image_accuracy"] > 0.85
         low, high = figures["image_accuracy_95"]
         assert 0 < low <= figures["image_accuracy"] <= high <= 1
         assert figures["character_accuracy"] == figures["image_accuracy"]  # 1 digit
-    assert metrics["epochs"] == 12
-    assert metrics["train_images"] == len(list((split / "train").iterdir()))
-    assert metrics["constants"]["EPOCHS"] == 12
-    assert metrics["parameters"] > 100_000
+    assert written["epochs"] == 12
+    assert written["train_images"] == len(list((split / "train").iterdir()))
+    assert written["constants"]["EPOCHS"] == 12
+    assert written["parameters"] > 100_000
     for name in ("curves", "confusion", "mistakes", "attention", "augmented"):
         with Image.open(trained / f"{name}.png") as picture:
             assert picture.width > 300
@@ -85,7 +89,7 @@ def test_digits_are_learnt_and_every_result_is_written(trained, split):
     assert [int(row["epoch"]) for row in rows] == list(range(1, 13))
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"]) / 2
     printed = (trained / "printed.txt").read_text()
-    assert f"Test: {100 * metrics['test']['image_accuracy']:.1f} %" in printed
+    assert f"Test: {100 * written['test']['image_accuracy']:.1f} %" in printed
 
 
 def test_the_model_is_the_best_epoch_and_reads_what_metrics_say(trained, split):
@@ -104,6 +108,27 @@ def test_the_model_is_the_best_epoch_and_reads_what_metrics_say(trained, split):
     correct = sum(text == label for text, (_, label) in zip(texts, files, strict=True))
     best = max(float(row["val_image_accuracy"]) for row in history_of(trained)[9:])
     assert best == correct / len(files)
+
+
+def test_the_weights_of_the_best_epoch_are_kept(monkeypatch):
+    """Not those of the last one, nor those of a lucky epoch before the network settled."""
+    net = small_net()
+    images, labels = random_images(8, net), ["abc", "bca", "cab", "aab"] * 2
+    split = Split(labels, images, torch.from_numpy(encode_labels(labels, "abc", 3)))
+    data = Dataset("abc", 3, net.spec, split, split, split, [])
+    accuracies, weights = [0.1, 0.9, 0.1, 0.1, 0.1, 0.1, 0.8, 0.5], []
+
+    def score(logits, split):
+        weights.append(train_script.copy_weights(net))
+        return Scores(1.0, 0.5, accuracies[len(weights) - 1])
+
+    monkeypatch.setattr(metrics, "score", score)
+    hyper = train_script.Hyperparameters("attention", None, 8, 2, 0.001, None)
+    training = train_script.train(net, data, hyper, None, resume=False)
+    assert len(weights) == 8
+    for name, value in training.best_net().state_dict().items():
+        assert torch.equal(value, weights[6][name])
+    assert not torch.equal(weights[6]["trunk.0.weight"], weights[7]["trunk.0.weight"])
 
 
 def test_a_killed_run_resumes_as_if_it_had_never_been_killed(split, tmp_path):
@@ -181,11 +206,11 @@ def test_unlabelled_images_join_the_training_but_never_those_of_the_split(split,
     found = re.search(r"(\d+) of 50 images without labels", done.stdout)  # all 50 are distinct
     assert int(found[1]) > 10
     assert "torn.png" in done.stderr
-    metrics = json.loads((trained / "metrics.json").read_text())
-    assert metrics["labelled_images"] == count
-    assert [training["train_images"] for training in metrics["trainings"]] == counts
-    last = metrics["trainings"][-1]  # which made the model
-    assert {name: metrics[name] for name in last} == last
+    written = json.loads((trained / "metrics.json").read_text())
+    assert written["labelled_images"] == count
+    assert [training["train_images"] for training in written["trainings"]] == counts
+    last = written["trainings"][-1]  # which made the model
+    assert {name: written[name] for name in last} == last
     assert len(history_of(trained)) == last["epochs"] == 8
 
     (tmp_path / "known").mkdir()
@@ -200,8 +225,8 @@ def test_flatten_head_learns_digits_too(split, tmp_path):
     folders = [f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={tmp_path}"]
     done = run_here("train_script.py", *folders, SMALL, "EPOCHS=10", "HEAD=flatten")
     assert done.returncode == 0, done.stderr
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["val"]["image_accuracy"] > 0.7
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written["val"]["image_accuracy"] > 0.7
     assert not (tmp_path / "attention.png").exists()
 
 
@@ -242,8 +267,8 @@ def test_fine_tuning_starts_from_what_was_learnt(trained, tmp_path):
         settings = ["EPOCHS=1", "TRAIN_IMAGES=40", f"START_FROM={start}"]
         done = train(split, tmp_path / folder, *settings)
         assert done.returncode == 0, done.stderr
-        metrics = json.loads((tmp_path / folder / "metrics.json").read_text())
-        shares.append(metrics["val"]["character_accuracy"])
+        written = json.loads((tmp_path / folder / "metrics.json").read_text())
+        shares.append(written["val"]["character_accuracy"])
     assert min(shares[1:]) > shares[0] + 0.3
 
 
