@@ -26,6 +26,7 @@ from utils import Prediction
 # made by train_script.py; "practice" is the model that ships
 MODEL_FILE: Path | str = utils.DATA / "model" / model.MODEL_NAME
 IMAGES = utils.DATA / "new"  # a folder, or one image; plain arguments replace it
+
 OUTPUT = utils.DATA / "predictions.csv"  # the picture gets the same name, .png
 MIN_CONFIDENCE = 0.0  # below this an image is left unanswered, with the text kept for you to see
 SHOW_PLOTS = True  # False: never open a window

@@ -27,6 +27,7 @@ from files.tables import SPLIT_COLUMNS, write_table
 IMAGE_FOLDER = utils.DATA / "download"  # the images; they stay as they are
 LABELS_FILE: Path | None = utils.DATA / "labels.csv"  # None: the file names are the labels
 SPLIT_FOLDER = utils.DATA / "split"  # made anew by each run
+
 LABEL_PATTERN = "(.+)"  # regular expression; its group is the label in a file's name (no extension)
 ONLY_SOURCE: str | None = None  # only what getData.py fetched from this SOURCE; None: all
 VAL_FRACTION = 0.1  # share of the images that picks the best epoch
