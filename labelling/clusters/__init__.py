@@ -1,0 +1,1 @@
+"""Characters without labels: cut out of images, grouped, named."""
