@@ -95,7 +95,8 @@ def test_wild_first_weights_are_seen_in_the_first_loss(net, digits):
 
 
 @pytest.mark.parametrize("learning_rate", [1.0, 1e-8])
-def test_what_cannot_be_memorised_is_said(net, digits, learning_rate):
+def test_what_cannot_be_memorised_is_said(net, digits, learning_rate, monkeypatch):
+    monkeypatch.setattr(checkup, "FEW_STEPS", 60)  # more only take time
     (finding,) = checkup.try_to_memorise(net, digits, learning_rate)
     assert "memorise" in finding
     assert f"LEARNING_RATE={learning_rate:g}" in finding
@@ -128,8 +129,9 @@ def short_run(net, train, val, steps, learning_rate, batch=32):
     )
 
 
-def test_blanks_behind_short_labels_are_no_achievement(net, digits):
+def test_blanks_behind_short_labels_are_no_achievement(net, digits, monkeypatch):
     """One label of many characters, a typing mistake, gives all others that many blanks."""
+    monkeypatch.setattr(checkup, "FEW_STEPS", 60)  # more only take time
     blanks = torch.zeros(200, 39, dtype=torch.int64)
     split = digits._replace(
         images=torch.full_like(digits.images, 200), targets=torch.cat([digits.targets, blanks], 1)
