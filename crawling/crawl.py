@@ -185,7 +185,7 @@ def interrupt_noted() -> Iterator[threading.Event]:
     """Let Ctrl+C set an event, so that it never comes between an image's row and its name."""
     event = threading.Event()
     before = signal.getsignal(signal.SIGINT)
-    if callable(before):  # else the program runs in the background, where Ctrl+C is ignored
+    if before is not signal.SIG_IGN:  # in the background, where Ctrl+C is ignored, it stays so
         signal.signal(signal.SIGINT, lambda *_: event.set())
     try:
         yield event

@@ -156,16 +156,19 @@ def test_after_giving_up_nothing_more_is_asked(tmp_path):
     assert 12 <= len(server.asked) <= 12 + 2
 
 
-def test_ctrl_c_is_noted_and_interrupts_nothing():
-    before = signal.getsignal(signal.SIGINT)
-    with interrupt_noted() as interrupted:
-        assert not interrupted.is_set()
-        try:
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_DFL])
+def test_ctrl_c_is_noted_and_interrupts_nothing(handler):
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with interrupt_noted() as interrupted:
+            assert not interrupted.is_set()
             os.kill(os.getpid(), signal.SIGINT)
             assert interrupted.wait(5)
-        except KeyboardInterrupt:  # which would end the test run
-            pytest.fail("Ctrl+C was not noted but raised")
-    assert signal.getsignal(signal.SIGINT) is before
+        assert signal.getsignal(signal.SIGINT) is handler
+    except KeyboardInterrupt:  # which would end the test run
+        pytest.fail("Ctrl+C was not noted but raised")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_stays_ignored_in_a_program_that_was_started_in_the_background():
