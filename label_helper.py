@@ -115,7 +115,7 @@ def name_clusters(files: Sequence[Path], proposals: Proposals, names_file: Path 
 
     Returns why clusters do not help, or "".
     """
-    from labelling.clusters.window import group_and_name  # here, because torch takes seconds
+    from labelling.clusters.predictions import group_and_name  # here: torch takes seconds
 
     proposals.groups, predictions, trouble = group_and_name(files, names_file)
     proposals.predictions.update(predictions)

@@ -16,6 +16,7 @@ from files.tables import LABEL_COLUMNS, read_table
 from labelling import gui
 from labelling import window as label_window
 from labelling.clusters import grouping
+from labelling.clusters import predictions as cluster_predictions
 from labelling.clusters import window as cluster_window
 from labelling.clusters.names import NAME_COLUMNS, Naming, Sheet
 
@@ -37,8 +38,8 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(folder):
     """Return what find_forms() finds in the folder's images, which takes seconds."""
-    images = cluster_window.read_images(utils.image_files(folder))
-    return cluster_window.find_forms(images, dict.fromkeys(images, 0))
+    images = cluster_predictions.read_images(utils.image_files(folder))
+    return cluster_predictions.find_forms(images, dict.fromkeys(images, 0))
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +76,9 @@ class Person:
 def test_images_are_read_and_grouped_once_and_names_become_predictions(
     folder, found, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(cluster_window, "find_forms", lambda images, forms: found)
-    monkeypatch.setattr(cluster_window, "SheetWindow", Person)
-    monkeypatch.setattr(cluster_window, "open_gui", lambda: None)
+    monkeypatch.setattr(cluster_predictions, "find_forms", lambda images, forms: found)
+    monkeypatch.setattr(cluster_predictions, "SheetWindow", Person)
+    monkeypatch.setattr(cluster_predictions, "open_gui", lambda: None)
     calls = Counter()
 
     def count(module, name):
@@ -89,24 +90,24 @@ def test_images_are_read_and_grouped_once_and_names_become_predictions(
 
         monkeypatch.setattr(module, name, counting)
 
-    count(cluster_window, "read_image")
+    count(cluster_predictions, "read_image")
     count(grouping, "group_images")
     files, names_file = utils.image_files(folder), tmp_path / "names.csv"
     Person.windows = 0
-    forms, predictions, reason = cluster_window.group_and_name(files, names_file)
+    forms, predictions, reason = cluster_predictions.group_and_name(files, names_file)
     assert calls == {"read_image": len(files), "group_images": 1}
     assert forms == {file.name: 0 for file in files}
     assert reason == ""
     right = [predictions[file.name].text == file.stem.split("-")[0] for file in files]
     assert np.mean(right) > 0.9
-    assert cluster_window.group_and_name(files, names_file) == (forms, predictions, "")
+    assert cluster_predictions.group_and_name(files, names_file) == (forms, predictions, "")
     assert Person.windows == 1  # nothing was left to name
 
 
 def test_a_sheet_shows_the_least_typical_first_and_its_exemplar_is_the_most_typical(found):
     for names, one in found:
         number = {(names[crop.image], crop.place): i for i, crop in enumerate(one.crops)}
-        sheets = cluster_window.make_sheets(names, one)
+        sheets = cluster_predictions.make_sheets(names, one)
         assert sorted(crop for sheet in sheets for crop in sheet.members) == sorted(number)
         for sheet in sheets:
             own = one.features[[number[crop] for crop in sheet.members]]
@@ -124,8 +125,8 @@ def test_without_a_names_file_forms_alone_are_found_and_unreadable_files_have_no
     (folder / "broken.png").write_text("no image")
     files = utils.image_files(folder)
     forms = {file.name: 0 for file in files if file.stem != "broken"}
-    assert cluster_window.group_and_name(files, None) == (forms, {}, "")
-    result = cluster_window.group_and_name([folder / "broken.png"], None)
+    assert cluster_predictions.group_and_name(files, None) == (forms, {}, "")
+    result = cluster_predictions.group_and_name([folder / "broken.png"], None)
     assert result == ({}, {}, "None of the images can be read.")
 
 
@@ -133,7 +134,7 @@ def test_without_a_names_file_forms_alone_are_found_and_unreadable_files_have_no
 def test_where_clusters_do_not_help_a_sentence_says_so_that_fits_the_label_window(blots, tmp_path):
     names_file = tmp_path / "names.csv"
     files = utils.image_files(blots)
-    forms, predictions, reason = cluster_window.group_and_name(files, names_file)
+    forms, predictions, reason = cluster_predictions.group_and_name(files, names_file)
     assert forms == {file.name: 0 for file in files}
     assert predictions == {}
     assert "clusters will not help" in reason
@@ -146,7 +147,7 @@ def test_where_clusters_do_not_help_a_sentence_says_so_that_fits_the_label_windo
     assert remark.winfo_reqheight() <= remark.winfo_height()
     window.close()
     few = utils.image_files(practice_folder(tmp_path / "few", 5))
-    forms, predictions, too_few = cluster_window.group_and_name(few, names_file)
+    forms, predictions, too_few = cluster_predictions.group_and_name(few, names_file)
     assert (len(forms), predictions) == (5, {})
     assert "fewer than 200 characters" in too_few
     assert "Fetch more" in too_few
@@ -154,10 +155,10 @@ def test_where_clusters_do_not_help_a_sentence_says_so_that_fits_the_label_windo
 
 
 def test_a_names_file_that_is_open_elsewhere_is_the_reason(folder, found, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster_window, "find_forms", lambda images, forms: found)
+    monkeypatch.setattr(cluster_predictions, "find_forms", lambda images, forms: found)
     naming = Naming([Sheet(("x.png", 0), [("x.png", 0)])], tmp_path / "names.csv")
     files = utils.image_files(folder)
-    forms, predictions, reason = cluster_window.group_and_name(files, tmp_path / "names.csv")
+    forms, predictions, reason = cluster_predictions.group_and_name(files, tmp_path / "names.csv")
     assert (len(forms), predictions) == (len(files), {})
     assert "open in another window" in reason
     naming.close()
