@@ -81,6 +81,7 @@ class AttentionHead(nn.Module):
         self.classifier = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and maps."""
         height, width = x.shape[2:]
         density = F.softplus(self.density(x).float()).mean(dim=(1, 2))  # (B, w), characters
         count = density.cumsum(dim=1) - density / 2  # (B, w), up to the middle of each column
@@ -108,6 +109,7 @@ class FlattenHead(nn.Module):
         self.classifiers = nn.ModuleList(nn.Linear(32 * places, classes) for _ in range(length))
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        """Return logits, and None for the maps."""
         x = self.dropout(self.squeeze(x).flatten(1))  # (B, 32 * h * w)
         return torch.stack([classify(x) for classify in self.classifiers], dim=1).float(), None
 

@@ -93,19 +93,19 @@ def reset(handler):
 
 
 def endless(handler):
-    """Send a body of a gigabyte; note how much of it was read."""
-    handler.send_response(200)
-    handler.send_header("Content-Type", "image/png")
-    handler.end_headers()
-    handler.close_connection = True
-    for handler.server.megabytes in range(1000):
-        handler.wfile.write(bytes(1_000_000))
+    """Send a body of a gigabyte."""
+    send_a_gigabyte(handler, 200, "Content-Type", "image/png")
 
 
 def endless_redirect(handler):
     """Redirect, with a body of a gigabyte."""
-    handler.send_response(302)
-    handler.send_header("Location", "/elsewhere")
+    send_a_gigabyte(handler, 302, "Location", "/elsewhere")
+
+
+def send_a_gigabyte(handler, status, header, value):
+    """Send an answer that takes very long; note how much of it was read."""
+    handler.send_response(status)
+    handler.send_header(header, value)
     handler.end_headers()
     handler.close_connection = True
     for handler.server.megabytes in range(1000):
