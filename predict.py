@@ -3,28 +3,31 @@
     python predict.py                       what IMAGES below names
     python predict.py a.png b.jpg folder    these files, and the images in this folder
 
-Prints a line per image: file, text, confidence. Writes data/predictions.csv, and predictions.png, a
-sheet of the images with what was read.
+Prints a line per image: file, text, confidence. Writes data/predictions.csv and, of several images,
+predictions.png, a sheet of them with what was read.
 """
 
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import utils
+
+if __name__ == "__main__":  # --help and mistyped settings are answered before torch is imported
+    utils.check_early(__file__, plain="image files and folders")
+
 import numpy as np
 import torch
 
 import model
-import utils
 from files.images import read_image
 from files.tables import write_table
 from model import CaptchaNet
-from training import plots
 from utils import Prediction
 
 # ---- edit these ----------------------------------------------------------------------------------
 # made by train_script.py; "practice" is the model that ships
-MODEL_FILE: Path | str = utils.DATA / "model" / model.MODEL_NAME
+MODEL_FILE: Path | str = utils.DATA / "model" / "captcha.safetensors"
 IMAGES = utils.DATA / "new"  # a folder, or one image; plain arguments replace it
 
 OUTPUT = utils.DATA / "predictions.csv"  # the picture gets the same name, .png
@@ -42,7 +45,6 @@ def main() -> None:
     arguments = utils.settings(globals(), sys.argv[1:], plain="image files and folders")
     if not 0 <= MIN_CONFIDENCE <= 1:
         raise ValueError(f"MIN_CONFIDENCE is {MIN_CONFIDENCE}; it must lie between 0 and 1.")
-    plots.use_screen(SHOW_PLOTS)
     files = find_images([Path(argument) for argument in arguments] or [IMAGES])
     net, _ = model.load_model(utils.model_file(MODEL_FILE))
     net.to(model.best_device())
@@ -60,15 +62,17 @@ def main() -> None:
         raise ValueError("none of the files could be read.")
     write_predictions(rows, OUTPUT)
     picture = OUTPUT.with_suffix(".png")
-    plots.save(prediction_sheet(sheet), picture)
+    picture.unlink(missing_ok=True)  # it would show other images than the table names
     unanswered, failed = sum(not answered for *_, answered in rows), len(files) - len(rows)
     utils.note(
         f"{len(rows)} images read"
         + (f", {unanswered} of them left unanswered" if unanswered else "")
         + (f", {failed} files could not be read" if failed else "")
-        + f"; see {OUTPUT} and {picture}"
+        + f"; see {OUTPUT}"
+        + (f" and {picture}" if len(rows) > 1 else "")
     )
-    plots.show()
+    if len(rows) > 1:
+        draw_sheet(sheet, picture, SHOW_PLOTS)
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
@@ -114,15 +118,21 @@ def write_predictions(rows: Sequence[tuple[Path, Prediction, bool]], path: Path)
     write_table(path, COLUMNS, table)
 
 
-def prediction_sheet(rows: Sequence[tuple[np.ndarray, Prediction, bool]]) -> plots.Figure:
-    """Show images with what was read; the unsure ones in red, the unanswered ones in ( )."""
+def draw_sheet(
+    rows: Sequence[tuple[np.ndarray, Prediction, bool]], path: Path, on_screen: bool
+) -> None:
+    """Draw images with what was read; the unsure ones in red, the unanswered ones in ( )."""
+    from training import plots  # here: matplotlib takes a second, and one image needs none
+
+    plots.use_screen(on_screen)
     titles, colours = [], []
     for _, prediction, answered in rows:
         text = plots.visible(prediction.text) or "nothing"
         percent = f"{100 * prediction.confidence:.0f} %"
         titles.append(f"{text}  {percent}" if answered else f"({text})  {percent}")
         colours.append("black" if answered and prediction.confidence >= 0.9 else "firebrick")
-    return plots.image_sheet([image for image, *_ in rows], titles, colours)
+    plots.save(plots.image_sheet([image for image, *_ in rows], titles, colours), path)
+    plots.show()
 
 
 if __name__ == "__main__":

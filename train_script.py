@@ -17,13 +17,17 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import utils
+
+if __name__ == "__main__":  # --help and mistyped settings are answered before torch is imported
+    utils.check_early(__file__)
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torch.optim.lr_scheduler import LambdaLR
 
 import model
-import utils
 from model import CaptchaNet
 from training import audit, checkup, dataset, judge, metrics, plots, pseudo_labels, runs
 from training.augment import augment

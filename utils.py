@@ -72,6 +72,22 @@ def settings(
     return others
 
 
+def check_early(script_file: str, plain: str | None = None) -> None:
+    """Answer ``--help``, or refuse a wrong setting, before a script imports what takes seconds.
+
+    Runs the constants of the script by themselves; they may use utils and Path. settings() sets
+    them later.
+    """
+    file = Path(script_file)
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    names = setting_comments(file).keys()
+    constants = [node for node in tree.body if target_of(node) in names]
+    script = {"__file__": script_file, "__doc__": ast.get_docstring(tree), "Path": Path}
+    script["utils"] = sys.modules[__name__]
+    exec(compile(ast.Module(constants, []), script_file, "exec"), script)
+    run(lambda: settings(script, sys.argv[1:], plain))
+
+
 def parse_value(name: str, text: str, kind: Any) -> Any:  # noqa: ANN401 (any literal)
     """Return ``text`` as a value of ``kind``, a type or a union such as ``int | None``."""
     try:
@@ -117,10 +133,8 @@ def setting_comments(script: Path) -> dict[str, str]:
     }
     comments = {}
     for node in ast.parse(source).body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if not isinstance(target, ast.Name) or not target.id.isupper():
-            continue
-        if not first < node.lineno < last:
+        name = target_of(node)
+        if not name.isupper() or not first < node.lineno < last:
             continue
         above: list[str] = []
         line = node.lineno - 1
@@ -128,8 +142,14 @@ def setting_comments(script: Path) -> dict[str, str]:
             above.insert(0, comment_on[line])
             line -= 1
         behind = comment_on.get(node.end_lineno or 0, "")
-        comments[target.id] = " ".join([*above, behind]).strip()
+        comments[name] = " ".join([*above, behind]).strip()
     return comments
+
+
+def target_of(node: ast.stmt) -> str:
+    """Return the name that an assignment gives a value to; "" for any other statement."""
+    target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+    return target.id if isinstance(target, ast.Name) else ""
 
 
 def at_least(name: str, value: float | None, smallest: float) -> None:

@@ -49,6 +49,13 @@ def test_a_folder_is_read_line_by_line_into_a_table_and_a_picture(place, tmp_pat
         assert picture.width > 300
 
 
+def test_one_image_needs_no_sheet_and_none_of_before_is_left(place, tmp_path):
+    (tmp_path / "p.png").write_bytes(b"of other images")
+    done = predict(place, tmp_path, next((place / "new").iterdir()))
+    assert done.stderr.strip() == f"1 images read; see {tmp_path / 'p.csv'}"
+    assert not (tmp_path / "p.png").exists()
+
+
 def test_what_cannot_be_read_is_named_and_the_rest_go_on(place, tmp_path):
     good = next((place / "new").iterdir())
     (tmp_path / "cut.png").write_bytes(good.read_bytes()[:50])

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,6 +102,27 @@ def test_every_script_explains_each_constant(name):
     comments = utils.setting_comments(utils.ROOT / f"{name}.py")
     assert comments
     assert all(comments.values()), comments
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "told"),
+    [
+        ("label_helper", "--help", "ORDER = "),
+        ("train_script", "--help", "EPOCHS = None"),
+        ("train_script", "EPOCH=3", "no constant EPOCH"),
+        ("train_script", "EPOCHS=many", "kind int or None"),
+        ("predict", "--help", "MIN_CONFIDENCE = 0.0"),
+        ("predict", "MIN_CONFIDENCE=high", "kind float"),
+    ],
+)
+def test_help_and_mistyped_settings_are_answered_without_torch(name, argument, told, tmp_path):
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
+    done = subprocess.run(
+        [sys.executable, str(utils.ROOT / f"{name}.py"), argument],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert told in done.stdout + done.stderr
+    assert done.returncode == (argument != "--help")
 
 
 def test_constants_outside_the_two_rules_are_no_settings(script):
