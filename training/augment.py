@@ -68,11 +68,22 @@ def warp(
     grid = F.affine_grid(matrix, [batch, 1, height, width], align_corners=False)  # (B, H, W, 2)
 
     # One random displacement every 8 pixels, smoothly interpolated in between.
-    coarse = torch.randn(batch, 2, max(2, height // 8), max(2, width // 8), device=images.device)
-    smooth = F.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)
+    rows, columns = smooth_between(height).to(images), smooth_between(width).to(images)  # (H, h)
+    coarse = torch.randn(batch, 2, rows.shape[1], columns.shape[1], device=images.device)
     share = torch.tensor([2 * bend / aspect, 2 * bend], device=images.device)  # of x and of y
-    grid = grid + smooth.permute(0, 2, 3, 1) * share  # (B, H, W, 2)
+    smooth = rows @ (coarse * share[:, None, None]) @ columns.T  # (B, 2, H, W)
+    grid = grid + smooth.permute(0, 2, 3, 1)  # (B, H, W, 2)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def smooth_between(size: int) -> Tensor:
+    """Return the matrix (size, n) of a bicubic interpolation between n values, 8 pixels apart.
+
+    One product for the rows and one for the columns take a fifth of the time of F.interpolate.
+    """
+    values = torch.eye(max(2, size // 8))[None, None]
+    shape = (size, values.shape[-1])
+    return F.interpolate(values, shape, mode="bicubic", align_corners=True)[0, 0]
 
 
 def invert(images: Tensor, share: float) -> Tensor:
@@ -81,8 +92,8 @@ def invert(images: Tensor, share: float) -> Tensor:
     What a letter is does not depend on its colour, but with few labels a network may think so.
     """
     batch, channels = images.shape[:2]
-    chosen = torch.rand(batch, channels, 1, 1, device=images.device) < share
-    return torch.where(chosen, 255 - images, images)
+    chosen = (torch.rand(batch, channels, 1, 1, device=images.device) < share).float()
+    return images * (1 - 2 * chosen) + 255 * chosen
 
 
 def recolour(images: Tensor, contrast: float, brightness: float, noise: float) -> Tensor:
@@ -96,5 +107,5 @@ def recolour(images: Tensor, contrast: float, brightness: float, noise: float) -
     factor = 1 + (torch.rand(shape, device=device) * 2 - 1) * contrast
     shift = (torch.rand(shape, device=device) * 2 - 1) * brightness
     middle = images.mean(dim=(2, 3), keepdim=True)
-    grain = torch.randn_like(images) * torch.rand(batch, 1, 1, 1, device=device) * noise
-    return ((images - middle) * factor + middle + shift + grain).clamp(0, 255)
+    grain = torch.randn_like(images) * (torch.rand(batch, 1, 1, 1, device=device) * noise)
+    return torch.addcmul(grain + (middle * (1 - factor) + shift), images, factor).clamp_(0, 255)
