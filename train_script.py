@@ -14,6 +14,7 @@ import functools
 import math
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,13 +26,14 @@ if __name__ == "__main__":  # --help and mistyped settings are answered before t
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import Optimizer
 
 import model
 from model import CaptchaNet
 from training import audit, checkup, dataset, judge, metrics, plots, pseudo_labels, runs
 from training.augment import augment
 from training.dataset import Dataset
+from training.muon import optimizers_for
 from training.runs import History, Training
 from training.transfer import copy_matching_weights
 
@@ -158,21 +160,21 @@ def train(
     there, and ends as if it had never been interrupted.
     """
     device, count = net.mean.device, len(data.train.labels)
-    epochs = hyper.epochs or enough_epochs(count, hyper.batch_size)
+    epochs = hyper.epochs or enough_epochs(count, hyper)
     rate = good_rate(count, hyper)
     steps = len(epoch_batches(count, hyper.batch_size)) * epochs
-    optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=0.01)
-    schedule = LambdaLR(optimizer, lambda step: one_cycle(step / steps))
+    optimizers = optimizers_for(net, rate)
     history: History = []
     best = copy_weights(net)
     images_digest = runs.digest_of(data.train)
     if resume and state_file:
-        history, best = runs.load_state(state_file, net, optimizer, schedule, images_digest)
+        history, best = runs.load_state(state_file, net, optimizers, images_digest)
         if len(history) >= epochs:
             utils.note(f"All {len(history)} epochs are done already; EPOCHS can be set higher.")
     elif state_file and state_file.exists():
         utils.note(f"Starting anew; {state_file} of the run before is replaced.")
     first = len(history) + 1
+    step = len(history) * steps // epochs
     curves = plots.LiveCurves() if plots.on_screen() else None
 
     print("epoch  train loss  chars %   val loss  chars %  images %   rate     s")
@@ -182,17 +184,19 @@ def train(
         loss_sum, correct = 0.0, 0
         batches = epoch_batches(count, hyper.batch_size)
         for batch in utils.progress(batches, f"epoch {epoch}"):
+            set_rates(optimizers, step / steps)
             # Gentle at first: where to look is found sooner on images that are still easy.
-            strength = min(1, schedule.last_epoch / (0.4 * steps))
+            strength = min(1, step / (0.4 * steps))
             images = augment(data.train.images[batch].to(device), strength)  # (B, C, H, W)
             targets = data.train.targets[batch].to(device)  # (B, L)
             with model.autocast(device):
                 logits = net(images)  # (B, L, classes)
             loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
-            optimizer.zero_grad()
+            net.zero_grad()
             loss.backward()
-            optimizer.step()
-            schedule.step()
+            for optimizer in optimizers:
+                optimizer.step()
+            step += 1
             loss_sum += loss.item()
             correct += (logits.argmax(dim=2) == targets).sum().item()
         if not math.isfinite(loss_sum):
@@ -210,7 +214,7 @@ def train(
             "val_loss": scores.loss,
             "val_character_accuracy": scores.character_accuracy,
             "val_image_accuracy": scores.image_accuracy,
-            "learning_rate": float(schedule.get_last_lr()[0]),
+            "learning_rate": rate * one_cycle(step / steps),
             "seconds": time.perf_counter() - started,
         })  # fmt: skip
         is_best = runs.best_of(history) is history[-1]
@@ -218,7 +222,7 @@ def train(
             best = copy_weights(net)
         if state_file:
             progress = {"history": history, "best": best, "images": images_digest}
-            runs.save_state(state_file, net, optimizer, schedule, progress)
+            runs.save_state(state_file, net, optimizers, progress)
         print(runs.epoch_line(history[-1], is_best), flush=True)
         if curves:
             curves.refresh(history)
@@ -241,13 +245,16 @@ def epoch_batches(count: int, batch_size: int) -> list[Tensor]:
     return [batch for batch in order.split(batch_size) if len(batch) == batch_size]
 
 
-def enough_epochs(count: int, batch_size: int) -> int:
-    """Return how many epochs train well: 1000 to 2000 batches, and every image at least 5 times.
+def enough_epochs(count: int, hyper: Hyperparameters) -> int:
+    """Return how many epochs train well: 600 to 1200 batches, and every image at least 5 times.
 
-    More images are worth more time: there is more in them that can be learnt.
+    More images are worth more time: there is more in them that can be learnt. A trained network
+    needs two thirds of it.
     """
-    batches = min(2000, max(1000, 2 * count))
-    return max(5, round(batches / len(epoch_batches(count, batch_size))))
+    batches = min(1200, max(600, count))
+    if hyper.start is not None:
+        batches = batches * 2 // 3
+    return max(5, round(batches / len(epoch_batches(count, hyper.batch_size))))
 
 
 def good_rate(count: int, hyper: Hyperparameters) -> float:
@@ -257,6 +264,13 @@ def good_rate(count: int, hyper: Hyperparameters) -> float:
     """
     usual = checkup.USUAL_RATE if hyper.start is None or count > 500 else checkup.USUAL_RATE / 3
     return hyper.learning_rate or usual
+
+
+def set_rates(optimizers: Sequence[Optimizer], progress: float) -> None:
+    """Set the learning rates for a point of the training, 0 to 1."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("highest", group["lr"]) * one_cycle(progress)
 
 
 def one_cycle(progress: float) -> float:

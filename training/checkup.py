@@ -17,6 +17,7 @@ from files.images import content_hash
 from model import CaptchaNet
 from training import runs
 from training.dataset import Dataset, Split
+from training.muon import optimizers_for
 
 FEW_LABELS = 5  # a character that occurs in fewer labels is hardly learnt
 FEW_IMAGES = 16  # any network that works can memorise so many ...
@@ -160,15 +161,16 @@ def try_to_memorise(net: CaptchaNet, split: Split, learning_rate: float) -> list
     device = net.mean.device
     trial = copy.deepcopy(net).train()
     images, targets = split.images[:FEW_IMAGES].to(device), split.targets[:FEW_IMAGES].to(device)
-    optimizer = torch.optim.AdamW(trial.parameters(), learning_rate)
+    optimizers = optimizers_for(trial, learning_rate)
     best = 0.0
     for _ in range(FEW_STEPS):
         with model.autocast(device):
             logits = trial(images)  # (B, L, classes)
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
-        optimizer.zero_grad()
+        trial.zero_grad()
         loss.backward()
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         correct = logits.argmax(dim=2) == targets
         best = max(best, correct[targets > 0].float().mean().item())  # blanks are no achievement
         if best > 0.99:

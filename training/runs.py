@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import Optimizer
 
 import model
 from files.atomic import replacing
@@ -18,7 +18,7 @@ from files.tables import Journal, now, write_table
 from model import MODEL_NAME, CaptchaNet
 from training.dataset import Split
 
-STATE_FORMAT = "captcha-recognizer run 4"  # stands in last.pt
+STATE_FORMAT = "captcha-recognizer run 5"  # stands in last.pt
 RUN_COLUMNS = [
     "time", "train_images", "epochs", "seconds", "parameters",
     "val_image_accuracy", "val_character_accuracy", "val_loss", "constants",
@@ -88,8 +88,7 @@ def last_progress(history: Sequence[dict[str, float]]) -> float:
 def save_state(
     path: Path,
     net: CaptchaNet,
-    optimizer: torch.optim.Optimizer,
-    schedule: LambdaLR,
+    optimizers: Sequence[Optimizer],
     progress: dict[str, Any],
 ) -> None:
     """Write all that a run needs to resume, the states of the random generators included.
@@ -100,8 +99,7 @@ def save_state(
         "format": STATE_FORMAT,
         "architecture": net.architecture(),
         "weights": net.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": {"last_epoch": schedule.last_epoch},
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "random": random_states(net.mean.device),
         **progress,
     }
@@ -112,7 +110,7 @@ def save_state(
 
 
 def load_state(
-    path: Path, net: CaptchaNet, optimizer: torch.optim.Optimizer, schedule: LambdaLR, images: str
+    path: Path, net: CaptchaNet, optimizers: Sequence[Optimizer], images: str
 ) -> tuple[History, dict[str, Tensor]]:
     """Restore a run that save_state() wrote; return its history and its best weights.
 
@@ -138,8 +136,8 @@ def load_state(
             "to keep what was learnt."
         )
     net.load_state_dict(state["weights"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.last_epoch = state["schedule"]["last_epoch"]
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
     restore_random_states(net.mean.device, state["random"])
     return state["history"], state["best"]
 

@@ -3,9 +3,9 @@ import types
 import pytest
 import torch
 from helpers import small_net
-from torch.optim.lr_scheduler import LambdaLR
 
 from training import runs
+from training.muon import optimizers_for
 
 
 def test_a_lucky_epoch_before_the_network_settled_is_not_chosen():
@@ -39,11 +39,10 @@ def test_the_random_state_of_a_device_is_saved_and_restored(monkeypatch):
 @pytest.mark.parametrize("damage", ["missing", "cut", "text", "another file of torch"])
 def test_a_state_that_cannot_be_resumed_is_named(tmp_path, damage):
     net, path = small_net(), tmp_path / "last.pt"
-    optimizer = torch.optim.AdamW(net.parameters())
-    schedule = LambdaLR(optimizer, lambda step: 1)
+    optimizers = optimizers_for(net, 0.003)
     progress = {"history": [], "best": {}, "images": "digest"}
-    runs.save_state(path, net, optimizer, schedule, progress)
-    assert runs.load_state(path, net, optimizer, schedule, "digest") == ([], {})
+    runs.save_state(path, net, optimizers, progress)
+    assert runs.load_state(path, net, optimizers, "digest") == ([], {})
     if damage == "missing":
         path.unlink()
     elif damage == "cut":
@@ -53,4 +52,4 @@ def test_a_state_that_cannot_be_resumed_is_named(tmp_path, damage):
     else:
         torch.save([1, 2], path)
     with pytest.raises(ValueError, match=r"last\.pt"):
-        runs.load_state(path, net, optimizer, schedule, "digest")
+        runs.load_state(path, net, optimizers, "digest")
