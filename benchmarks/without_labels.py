@@ -32,7 +32,7 @@ def main() -> None:
     net, _ = model.load_model(utils.model_file(MODEL_FILE))
     labels = labels_of(IMAGE_FOLDER, LABELS_FILE, LABEL_PATTERN)
     images = [model.prepare(net, read_image(file)) for file in utils.progress(labels, "reading")]
-    logits = model.average_logits(net, torch.stack(images))  # (N, L, classes)
+    logits = model.read_logits(net, torch.stack(images))  # (N, L, classes)
     for number, character in enumerate(net.charset, start=1):
         if CHARACTERS is not None and character not in CHARACTERS:
             logits[:, :, number] = -torch.inf

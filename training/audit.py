@@ -63,7 +63,7 @@ def read_out_of_fold(
         print(f"Audit: training without fold {fold + 1} of {folds}")
         held_out = fold_of == fold
         split = data._replace(train=everything.subset(~held_out), val=everything.subset(held_out))
-        logits[held_out] = model.average_logits(train(split).net, split.val.images)
+        logits[held_out] = model.read_logits(train(split).net, split.val.images)
     return logits
 
 

@@ -24,9 +24,9 @@ def judge(net: CaptchaNet, data: Dataset) -> tuple[dict[str, Any], Tensor]:
     Sets the network's temperature. Returns the figures of validation and test as they stand in
     metrics.json, and the calibrated logits of the test images, (N, length, classes).
     """
-    val_logits = model.average_logits(net, data.val.images)
+    val_logits = model.read_logits(net, data.val.images)
     net.temperature.fill_(fit_temperature(val_logits, data.val))
-    test_logits = model.average_logits(net, data.test.images)
+    test_logits = model.read_logits(net, data.test.images)
     val_logits, test_logits = (x / net.temperature.cpu() for x in (val_logits, test_logits))
     figures = {
         "test": describe(test_logits, data.test, data.charset),

@@ -33,8 +33,8 @@ def go_on(
     trainings = [training]
     for _ in range(ROUNDS):
         net = trainings[-1].best_net()
-        logits = model.average_logits(net, unlabelled)
-        val_logits = model.average_logits(net, data.val.images)
+        logits = model.read_logits(net, unlabelled)
+        val_logits = model.read_logits(net, data.val.images)
         # Careful, because nobody checks these labels: no confidence is raised.
         logits /= max(1, fit_temperature(val_logits, data.val, math.inf))
         pseudo = confident_predictions(logits, unlabelled, data.charset)
