@@ -3,6 +3,7 @@
     python practice/recipe.py
 
 Its images come from forms.py alone, with a seed that the practice source of getData.py never uses.
+A second run goes on where the first was stopped; delete WORK_FOLDER to begin anew.
 Takes about forty minutes on two cores.
 """
 
@@ -36,12 +37,8 @@ def main() -> None:
     utils.settings(globals(), sys.argv[1:])
     images = WORK_FOLDER / "images"
     images.mkdir(parents=True, exist_ok=True)
-    for form, count in COUNTS.items():
-        for number in utils.progress(range(count), form):
-            image, answer = forms.draw(form, number, SEED)
-            data = io.BytesIO()
-            image.save(data, "PNG")
-            (images / f"{answer}-{form}{number}.png").write_bytes(data.getvalue())
+    if len(list(images.iterdir())) < sum(COUNTS.values()):  # else they are there from a run before
+        draw(images)
     call(
         "split_data.py", f"IMAGE_FOLDER={images}", "LABELS_FILE=None", "LABEL_PATTERN=^([^-]+)-",
         f"SPLIT_FOLDER={WORK_FOLDER / 'split'}", "VAL_FRACTION=0.03", "TEST_FRACTION=0.05",
@@ -49,11 +46,21 @@ def main() -> None:
     call(
         "train_script.py", f"SPLIT_FOLDER={WORK_FOLDER / 'split'}",
         f"MODEL_FOLDER={WORK_FOLDER / 'model'}", f"EPOCHS={EPOCHS}", "START_FROM=None",
-        "SHOW_PLOTS=False",
+        f"RESUME={(WORK_FOLDER / 'model' / 'last.pt').exists()}", "SHOW_PLOTS=False",
     )  # fmt: skip
     net, about = model.load_model(WORK_FOLDER / "model" / model.MODEL_NAME)
     val = {name: about["val"][name] for name in FIGURES}
     model.save_model(net, MODEL_FILE, {"images": COUNTS, "val": val})
+
+
+def draw(folder: Path) -> None:
+    """Draw the images into a folder; the file names hold their labels."""
+    for form, count in COUNTS.items():
+        for number in utils.progress(range(count), form):
+            image, answer = forms.draw(form, number, SEED)
+            data = io.BytesIO()
+            image.save(data, "PNG")
+            (folder / f"{answer}-{form}{number}.png").write_bytes(data.getvalue())
 
 
 def call(script: str, *arguments: str) -> None:
