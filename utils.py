@@ -82,8 +82,8 @@ def check_early(script_file: str, plain: str | None = None) -> None:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     names = setting_comments(file).keys()
     constants = [node for node in tree.body if target_of(node) in names]
-    script = {"__file__": script_file, "__doc__": ast.get_docstring(tree), "Path": Path}
-    script["utils"] = sys.modules[__name__]
+    script: dict[str, Any] = {"__file__": script_file, "__doc__": ast.get_docstring(tree)}
+    script |= {"utils": sys.modules[__name__], "Path": Path}
     exec(compile(ast.Module(constants, []), script_file, "exec"), script)
     run(lambda: settings(script, sys.argv[1:], plain))
 
@@ -158,7 +158,7 @@ def at_least(name: str, value: float | None, smallest: float) -> None:
         raise ValueError(f"{name} is {value}; it must be {smallest} or more.")
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], object]) -> None:
     """Call ``main``; a user's mistake ends in one plain sentence and exit status 1."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows its code
