@@ -41,13 +41,15 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     """Return a matrix (n, m), n <= m, with its singular values all made about 1 (0.7 to 1.2).
 
     Five steps of a Newton-Schulz iteration. The coefficients are those of Jordan et al. 2024: they
-    lift the smallest singular values soonest.
+    lift the smallest singular values soonest. Each step multiplies the matrix by a polynomial of
+    its square; so the small squares (n, n) are enough until the end, for 2/5 of the work.
     """
     x = matrix / (matrix.norm() + 1e-7)
+    square, product = x @ x.T, torch.eye(len(x)).to(x)  # (n, n) each
     for _ in range(5):
-        square = x @ x.T  # (n, n)
-        x = 3.4445 * x + (2.0315 * square @ square - 4.7750 * square) @ x
-    return x
+        factor = 3.4445 * torch.eye(len(x)).to(x) - 4.7750 * square + 2.0315 * square @ square
+        square, product = factor @ square @ factor, factor @ product
+    return product @ x
 
 
 def optimizers_for(net: CaptchaNet, rate: float) -> list[Optimizer]:
