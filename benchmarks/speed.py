@@ -41,10 +41,7 @@ AGAINST: str | None = None  # a commit of this project; None: measure only this 
 IMAGE_FOLDER = utils.DATA / "download"  # the images
 LABELS_FILE: Path | None = utils.DATA / "labels.csv"  # None: the file names are the labels
 LABEL_PATTERN = "(.+)"  # see split_data.py
-TRAININGS = [
-    "START_FROM=None",
-    "TRAIN_IMAGES=100",
-]  # settings of train_script.py, one training each
+TRAININGS = ["START_FROM=None", "TRAIN_IMAGES=100"]  # settings of train_script.py for each
 ROUNDS = 1  # how often each training is timed
 READ_IMAGES = 400  # images to read
 WORK_FOLDER = utils.DATA / "speed"  # for the other version, the split and the models
@@ -253,7 +250,7 @@ def compare_reading(versions: dict[str, Path], split: Path, count: int) -> None:
         rates[name] = count / whole
         ratio = rates["this version"] / rates[name]
         print(
-            f"  {name:20} {rates[name]:6.1f} images a second (1/{ratio:.1f} of this version's), "
+            f"  {name:20} {rates[name]:6.1f} images a second, this version {ratio:.1f} times as many, "
             f"one image {1000 * single:.1f} ms"
         )
     net, _ = model.load_model(Path(readers["this version"][2]))
