@@ -250,7 +250,7 @@ def compare_reading(versions: dict[str, Path], split: Path, count: int) -> None:
         rates[name] = count / whole
         ratio = rates["this version"] / rates[name]
         print(
-            f"  {name:20} {rates[name]:6.1f} images a second, this version {ratio:.1f} times as many, "
+            f"  {name:20} {rates[name]:6.1f} images a second (this version: {ratio:.1f} times), "
             f"one image {1000 * single:.1f} ms"
         )
     net, _ = model.load_model(Path(readers["this version"][2]))

@@ -36,6 +36,7 @@ def test_every_weight_has_one_optimizer_and_is_changed_by_it():
     optimizers = optimizers_for(net, 0.003)
     changed = [id(w) for o in optimizers for group in o.param_groups for w in group["params"]]
     assert sorted(changed) == sorted(map(id, net.parameters()))
+    assert len(optimizers[0].param_groups[0]["params"]) == 6  # two filters of each block
     before = [weights.detach().clone() for weights in net.parameters()]
     logits = net(random_images(8, net))
     F.cross_entropy(logits.flatten(0, 1), torch.randint(0, 4, (8 * net.length,))).backward()
