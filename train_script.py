@@ -14,7 +14,6 @@ import functools
 import math
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,11 +25,10 @@ if __name__ == "__main__":  # --help and mistyped settings are answered before t
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
-from torch.optim import Optimizer
 
 import model
 from model import CaptchaNet
-from training import audit, checkup, dataset, judge, metrics, plots, pseudo_labels, runs
+from training import audit, checkup, dataset, judge, metrics, plots, pseudo_labels, runs, schedule
 from training.augment import augment
 from training.dataset import Dataset
 from training.muon import optimizers_for
@@ -87,7 +85,7 @@ def main() -> None:
     net = new_net(data, hyper)
     print(runs.describe(net, len(data.train.labels)))
 
-    rate = good_rate(len(data.train.labels), hyper)
+    rate = LEARNING_RATE or schedule.good_rate(len(data.train.labels), start is not None)
     findings = checkup.before_training(net, data, rate, fresh=start is None)
     checkup.print_findings("before training", findings)
 
@@ -160,33 +158,35 @@ def train(
     there, and ends as if it had never been interrupted.
     """
     device, count = net.mean.device, len(data.train.labels)
-    epochs = hyper.epochs or enough_epochs(count, hyper)
-    rate = good_rate(count, hyper)
-    steps = len(epoch_batches(count, hyper.batch_size)) * epochs
+    trained = hyper.start is not None
+    epochs = hyper.epochs or schedule.enough_epochs(count, hyper.batch_size, trained)
+    rate = hyper.learning_rate or schedule.good_rate(count, trained)
     optimizers = optimizers_for(net, rate)
     history: History = []
     best = copy_weights(net)
     images_digest = runs.digest_of(data.train)
     if resume and state_file:
         history, best = runs.load_state(state_file, net, optimizers, images_digest)
-        if len(history) >= epochs:
+        if history and history[-1]["done"] >= epochs:
             utils.note(f"All {len(history)} epochs are done already; EPOCHS can be set higher.")
     elif state_file and state_file.exists():
         utils.note(f"Starting anew; {state_file} of the run before is replaced.")
     first = len(history) + 1
-    step = len(history) * steps // epochs
+    done = int(history[-1]["done"]) if history else 0  # epochs of the plan
     curves = plots.LiveCurves() if plots.on_screen() else None
 
     print("epoch  train loss  chars %   val loss  chars %  images %   rate     s")
-    for epoch in range(first, epochs + 1):
-        started = time.perf_counter()
+    while done < epochs:
+        epoch, started = len(history) + 1, time.perf_counter()
+        # Easy images need fewer epochs, but a number that a person gave is kept to.
+        counts = 1 if hyper.epochs else min(schedule.pace(history), epochs - done)
         net.train()
         loss_sum, correct = 0.0, 0
-        batches = epoch_batches(count, hyper.batch_size)
-        for batch in utils.progress(batches, f"epoch {epoch}"):
-            set_rates(optimizers, step / steps)
-            # Gentle at first: where to look is found sooner on images that are still easy.
-            strength = min(1, step / (0.4 * steps))
+        batches = schedule.epoch_batches(count, hyper.batch_size)
+        for number, batch in enumerate(utils.progress(batches, f"epoch {epoch}")):
+            progress = (done + counts * number / len(batches)) / epochs
+            schedule.set_rates(optimizers, progress)
+            strength = schedule.augmentation_strength(progress)
             images = augment(data.train.images[batch].to(device), strength)  # (B, C, H, W)
             targets = data.train.targets[batch].to(device)  # (B, L)
             with model.autocast(device):
@@ -196,7 +196,6 @@ def train(
             loss.backward()
             for optimizer in optimizers:
                 optimizer.step()
-            step += 1
             loss_sum += loss.item()
             correct += (logits.argmax(dim=2) == targets).sum().item()
         if not math.isfinite(loss_sum):
@@ -205,24 +204,26 @@ def train(
                 "high; try a tenth of it."
             )
 
+        done += counts
         scores = metrics.score(model.compute_logits(net, data.val.images), data.val)
         history.append({
             "epoch": epoch,
-            "progress": epoch / epochs,
+            "done": done,
+            "progress": done / epochs,
             "train_loss": loss_sum / len(batches),
             "train_character_accuracy": correct / (len(batches) * hyper.batch_size * data.length),
             "val_loss": scores.loss,
             "val_character_accuracy": scores.character_accuracy,
             "val_image_accuracy": scores.image_accuracy,
-            "learning_rate": rate * one_cycle(step / steps),
+            "learning_rate": rate * schedule.one_cycle(done / epochs),
             "seconds": time.perf_counter() - started,
         })  # fmt: skip
         is_best = runs.best_of(history) is history[-1]
         if is_best:
             best = copy_weights(net)
         if state_file:
-            progress = {"history": history, "best": best, "images": images_digest}
-            runs.save_state(state_file, net, optimizers, progress)
+            kept = {"history": history, "best": best, "images": images_digest}
+            runs.save_state(state_file, net, optimizers, kept)
         print(runs.epoch_line(history[-1], is_best), flush=True)
         if curves:
             curves.refresh(history)
@@ -232,56 +233,6 @@ def train(
     if curves:
         curves.close()
     return Training(net, best, history, count, rate)
-
-
-def epoch_batches(count: int, batch_size: int) -> list[Tensor]:
-    """Return the image numbers of an epoch's batches, in random order.
-
-    A small set is used several times per epoch, each time augmented differently, so that an epoch
-    is never shorter than about 16 batches. Images that do not fill a batch wait for the next epoch.
-    """
-    rounds = math.ceil(16 * batch_size / count)
-    order = torch.cat([torch.randperm(count) for _ in range(rounds)])
-    return [batch for batch in order.split(batch_size) if len(batch) == batch_size]
-
-
-def enough_epochs(count: int, hyper: Hyperparameters) -> int:
-    """Return how many epochs train well: 600 to 1200 batches, and every image at least 5 times.
-
-    More images are worth more time: there is more in them that can be learnt. A trained network
-    needs two thirds of it.
-    """
-    batches = min(1200, max(600, count))
-    if hyper.start is not None:
-        batches = batches * 2 // 3
-    return max(5, round(batches / len(epoch_batches(count, hyper.batch_size))))
-
-
-def good_rate(count: int, hyper: Hyperparameters) -> float:
-    """Return the learning rate for ``count`` images, if none is given.
-
-    With few labels there is more to keep of what a trained network knows than to learn.
-    """
-    usual = checkup.USUAL_RATE if hyper.start is None or count > 500 else checkup.USUAL_RATE / 3
-    return hyper.learning_rate or usual
-
-
-def set_rates(optimizers: Sequence[Optimizer], progress: float) -> None:
-    """Set the learning rates for a point of the training, 0 to 1."""
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("highest", group["lr"]) * one_cycle(progress)
-
-
-def one_cycle(progress: float) -> float:
-    """Return the learning rate's factor: it rises in the first tenth, then falls as a cosine.
-
-    Large steps find the way, small ones settle; the gentle start keeps the first, random steps
-    from doing harm. (Smith and Topin 2018, "Super-Convergence".)
-    """
-    if progress < 0.1:
-        return 0.04 + 0.96 * progress / 0.1
-    return 0.5 + 0.5 * math.cos(math.pi * min(1, (progress - 0.1) / 0.9))
 
 
 def copy_weights(net: CaptchaNet) -> dict[str, Tensor]:

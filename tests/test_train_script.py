@@ -28,7 +28,7 @@ import train_script
 from files.images import read_image
 from files.split_names import labelled_images
 from files.tables import SPLIT_COLUMNS, SUSPECT_COLUMNS, read_table, write_table
-from training import augment, checkup, metrics, runs
+from training import augment, checkup, metrics, runs, schedule
 from training.dataset import Dataset, Split, encode_labels
 from training.metrics import Scores
 from training.runs import RUN_COLUMNS
@@ -179,9 +179,8 @@ def test_the_model_before_is_kept_and_runs_are_listed(split, tmp_path):
 def test_few_labels_change_a_trained_model_in_smaller_steps(split, tmp_path, start, highest):
     train(split, tmp_path, "EPOCHS=2", "TRAIN_IMAGES=64", f"START_FROM={start}")
     halfway = float(history_of(tmp_path)[0]["learning_rate"])
-    assert halfway == pytest.approx(highest * train_script.one_cycle(0.5))
-    hyper = train_script.Hyperparameters("attention", object(), None, 64, None, None)
-    assert train_script.good_rate(2000, hyper) == 0.003
+    assert halfway == pytest.approx(highest * schedule.one_cycle(0.5))
+    assert schedule.good_rate(2000, from_trained=True) == 0.003
 
 
 def test_training_stops_when_validation_no_longer_improves(split, tmp_path):
@@ -202,7 +201,7 @@ def test_unlabelled_images_join_the_training_but_never_those_of_the_split(split,
     count = len(list((split / "train").iterdir()))
     joined = map(int, re.findall(r"(\d+) of 50 images without labels", done.stdout))
     counts = [count, *(count + more for more in joined)]  # of the three trainings
-    assert step.call_count == sum(8 * len(train_script.epoch_batches(n, 16)) for n in counts)
+    assert step.call_count == sum(8 * len(schedule.epoch_batches(n, 16)) for n in counts)
     found = re.search(r"(\d+) of 50 images without labels", done.stdout)  # all 50 are distinct
     assert int(found[1]) > 10
     assert "torn.png" in done.stderr

@@ -18,11 +18,11 @@ from model import CaptchaNet
 from training import runs
 from training.dataset import Dataset, Split
 from training.muon import optimizers_for
+from training.schedule import USUAL_RATE
 
 FEW_LABELS = 5  # a character that occurs in fewer labels is hardly learnt
 FEW_IMAGES = 16  # any network that works can memorise so many ...
 FEW_STEPS = 200  # ... in so many steps
-USUAL_RATE = 0.003  # learning rate, see train_script.good_rate()
 
 
 def before_training(net: CaptchaNet, data: Dataset, learning_rate: float, fresh: bool) -> list[str]:

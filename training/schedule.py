@@ -1,0 +1,80 @@
+"""How long a training lasts, how fast it learns, and how hard its images are."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+USUAL_RATE = 0.003  # the highest learning rate from scratch
+EASY = 0.98  # share of the characters; an epoch that read more of them was an easy one
+
+
+def enough_epochs(count: int, batch_size: int, from_trained: bool) -> int:
+    """Return for how many epochs to plan: 600 to 1200 batches, and every image at least 5 times.
+
+    More images are worth more time: there is more in them that can be learnt. A trained network
+    needs two thirds of it.
+    """
+    batches = min(1200, max(600, count))
+    if from_trained:
+        batches = batches * 2 // 3
+    return max(5, round(batches / len(epoch_batches(count, batch_size))))
+
+
+def pace(history: Sequence[dict[str, float]]) -> int:
+    """Return how many epochs of the plan the next epoch counts for.
+
+    Two if the last one read nearly all, of the bent training images and of validation: the images
+    may soon be bent more, or there is little left to learn.
+    """
+    if not history:
+        return 1
+    names = ("train_character_accuracy", "val_character_accuracy")
+    return 2 if min(history[-1][name] for name in names) > EASY else 1
+
+
+def epoch_batches(count: int, batch_size: int) -> list[Tensor]:
+    """Return the image numbers of an epoch's batches, in random order.
+
+    A small set is used several times per epoch, each time augmented differently, so that an epoch
+    is never shorter than about 16 batches. Images that do not fill a batch wait for the next epoch.
+    """
+    rounds = math.ceil(16 * batch_size / count)
+    order = torch.cat([torch.randperm(count) for _ in range(rounds)])
+    return [batch for batch in order.split(batch_size) if len(batch) == batch_size]
+
+
+def good_rate(count: int, from_trained: bool) -> float:
+    """Return the learning rate for ``count`` images.
+
+    With few labels there is more to keep of what a trained network knows than to learn.
+    """
+    return USUAL_RATE / 3 if from_trained and count <= 500 else USUAL_RATE
+
+
+def set_rates(optimizers: Sequence[Optimizer], progress: float) -> None:
+    """Set the learning rates for a point of the training, 0 to 1."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("highest", group["lr"]) * one_cycle(progress)
+
+
+def one_cycle(progress: float) -> float:
+    """Return the learning rate's factor: it rises in the first tenth, then falls as a cosine.
+
+    Large steps find the way, small ones settle; the gentle start keeps the first, random steps
+    from doing harm. (Smith and Topin 2018, "Super-Convergence".)
+    """
+    if progress < 0.1:
+        return 0.04 + 0.96 * progress / 0.1
+    return 0.5 + 0.5 * math.cos(math.pi * min(1, (progress - 0.1) / 0.9))
+
+
+def augmentation_strength(progress: float) -> float:
+    """Return how strongly images are bent: gently at first, fully after two fifths.
+
+    Where to look is found sooner on images that are still easy.
+    """
+    return min(1, progress / 0.4)
