@@ -4,7 +4,6 @@
 
 Its images come from forms.py alone, with a seed that the practice source of getData.py never uses.
 A second run goes on where the first was stopped; delete WORK_FOLDER to begin anew.
-The model that ships was trained by the version before Muon (see training/muon.py).
 """
 
 import io

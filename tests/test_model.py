@@ -46,9 +46,9 @@ def test_the_model_file_rebuilds_the_same_network(tmp_path, head):
 def test_attention_maps_are_shares_of_the_image():
     net = small_net()
     logits, maps, features = net.eval().attend(random_images(5, net))
-    assert features.shape == (5, 128, 2, 12)
+    assert features.shape == (5, 128, 2, 6)
     assert logits.shape == (5, 3, 4)
-    assert maps.shape == (5, 3, 2, 12)
+    assert maps.shape == (5, 3, 2, 6)
     shares = maps.sum(dim=(2, 3))  # the rest went to "no character"
     assert (maps >= 0).all()
     assert (shares > 0.1).all()
@@ -59,9 +59,9 @@ def test_attention_maps_are_shares_of_the_image():
 def test_positions_attend_from_left_to_right():
     net = small_net(length=4, size=(16, 96))
     _, maps, _ = net.eval().attend(random_images(3, net))
-    columns = torch.arange(24) + 0.5
+    columns = torch.arange(12) + 0.5
     middles = (maps.sum(dim=2) * columns).sum(dim=2) / maps.sum(dim=(2, 3))  # (3, 4)
-    assert torch.allclose(middles, torch.tensor([3.0, 9.0, 15.0, 21.0]), atol=1.5)
+    assert torch.allclose(middles, torch.tensor([1.5, 4.5, 7.5, 10.5]), atol=0.75)
 
 
 def test_logits_do_not_depend_on_the_batch_and_the_mode_is_restored():

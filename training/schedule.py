@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 USUAL_RATE = 0.003  # the highest learning rate from scratch
+WARM_UP = 0.1  # share of the training in which it gets up to full speed
 EASY = 0.98  # share of the characters; an epoch that read more of them was an easy one
 
 
@@ -67,14 +68,15 @@ def one_cycle(progress: float) -> float:
     Large steps find the way, small ones settle; the gentle start keeps the first, random steps
     from doing harm. (Smith and Topin 2018, "Super-Convergence".)
     """
-    if progress < 0.1:
-        return 0.04 + 0.96 * progress / 0.1
-    return 0.5 + 0.5 * math.cos(math.pi * min(1, (progress - 0.1) / 0.9))
+    if progress < WARM_UP:
+        return 0.04 + 0.96 * progress / WARM_UP
+    return 0.5 + 0.5 * math.cos(math.pi * min(1, (progress - WARM_UP) / (1 - WARM_UP)))
 
 
 def augmentation_strength(progress: float) -> float:
-    """Return how strongly images are bent: gently at first, fully after two fifths.
+    """Return how strongly images are bent: gently at first, fully after a tenth of the training.
 
-    Where to look is found sooner on images that are still easy.
+    Where to look is found sooner on images that are still easy. But a few labels are learnt by
+    heart while it is gentle, and then they teach nothing more.
     """
-    return min(1, progress / 0.4)
+    return min(1, progress / WARM_UP)
