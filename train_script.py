@@ -178,8 +178,9 @@ def train(
     print("epoch  train loss  chars %   val loss  chars %  images %   rate     s")
     while done < epochs:
         epoch, started = len(history) + 1, time.perf_counter()
+        pace = schedule.pace(history, len(data.val.labels))
         # Easy images need fewer epochs, but a number that a person gave is kept to.
-        counts = 1 if hyper.epochs else min(schedule.pace(history), epochs - done)
+        counts = 1 if hyper.epochs else min(pace, epochs - done)
         net.train()
         loss_sum, correct = 0.0, 0
         batches = schedule.epoch_batches(count, hyper.batch_size)

@@ -7,33 +7,35 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from utils import wilson_interval
+
 USUAL_RATE = 0.003  # the highest learning rate from scratch
 WARM_UP = 0.1  # share of the training in which it gets up to full speed
-EASY = 0.98  # share of the characters; an epoch that read more of them was an easy one
+EASY_CHARACTERS, EASY_IMAGES = 0.98, 0.95  # shares; who reads more is through soon, see pace()
 
 
 def enough_epochs(count: int, batch_size: int, from_trained: bool) -> int:
-    """Return for how many epochs to plan: 600 to 1200 batches, and every image at least 5 times.
+    """Return for how many epochs to plan: about a batch for each image, 600 to 1200.
 
     More images are worth more time: there is more in them that can be learnt. A trained network
-    needs two thirds of it.
+    needs 300 to 800. Every image is seen at least 5 times.
     """
-    batches = min(1200, max(600, count))
-    if from_trained:
-        batches = batches * 2 // 3
+    batches = min(800, max(300, count * 2 // 3)) if from_trained else min(1200, max(600, count))
     return max(5, round(batches / len(epoch_batches(count, batch_size))))
 
 
-def pace(history: Sequence[dict[str, float]]) -> int:
+def pace(history: Sequence[dict[str, float]], val_images: int) -> int:
     """Return how many epochs of the plan the next epoch counts for.
 
-    Two if the last one read nearly all, of the bent training images and of validation: the images
-    may soon be bent more, or there is little left to learn.
+    Two if the last one read nearly all characters of the bent training images, and of the
+    validation images so many that it was hardly luck (95 % interval; twenty are never enough). Then
+    the images are easy, and there is little left to learn.
     """
     if not history:
         return 1
-    names = ("train_character_accuracy", "val_character_accuracy")
-    return 2 if min(history[-1][name] for name in names) > EASY else 1
+    characters = history[-1]["train_character_accuracy"]
+    images, _ = wilson_interval(history[-1]["val_image_accuracy"], val_images)  # at least
+    return 2 if characters > EASY_CHARACTERS and images > EASY_IMAGES else 1
 
 
 def epoch_batches(count: int, batch_size: int) -> list[Tensor]:
