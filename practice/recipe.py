@@ -20,7 +20,8 @@ from practice import forms
 # ---- edit these ----------------------------------------------------------------------------------
 # images of each form; the mixed ones teach most about other websites' captchas
 COUNTS = {"simple": 4000, "ripple": 6000, "noise": 8000, "mixed": 40000}
-EPOCHS = 20  # see train_script.py
+# one training after the other, each beginning with the model of the one before
+TRAININGS = ["EPOCHS=20", "EPOCHS=14 LEARNING_RATE=0.0015"]
 SEED = 123456789  # of the images
 WORK_FOLDER = utils.DATA / "practice_work"  # for images, split and training
 MODEL_FILE = utils.PRACTICE_MODEL  # what is made
@@ -42,12 +43,17 @@ def main() -> None:
         "split_data.py", f"IMAGE_FOLDER={images}", "LABELS_FILE=None", "LABEL_PATTERN=^([^-]+)-",
         f"SPLIT_FOLDER={WORK_FOLDER / 'split'}", "VAL_FRACTION=0.03", "TEST_FRACTION=0.05",
     )  # fmt: skip
-    call(
-        "train_script.py", f"SPLIT_FOLDER={WORK_FOLDER / 'split'}",
-        f"MODEL_FOLDER={WORK_FOLDER / 'model'}", f"EPOCHS={EPOCHS}", "START_FROM=None",
-        f"RESUME={(WORK_FOLDER / 'model' / 'last.pt').exists()}", "SHOW_PLOTS=False",
-    )  # fmt: skip
-    net, about = model.load_model(WORK_FOLDER / "model" / model.MODEL_NAME)
+    made = None  # the first training begins from scratch
+    for number, settings in enumerate(TRAININGS, start=1):
+        folder = WORK_FOLDER / f"model{number}"
+        if not (folder / model.MODEL_NAME).exists():
+            call(
+                "train_script.py", f"SPLIT_FOLDER={WORK_FOLDER / 'split'}",
+                f"MODEL_FOLDER={folder}", f"START_FROM={made}", "SHOW_PLOTS=False",
+                f"RESUME={(folder / 'last.pt').exists()}", *settings.split(),
+            )  # fmt: skip
+        made = folder / model.MODEL_NAME
+    net, about = model.load_model(folder / model.MODEL_NAME)
     val = {name: about["val"][name] for name in FIGURES}
     model.save_model(net, MODEL_FILE, {"images": COUNTS, "val": val})
 

@@ -29,12 +29,21 @@ def test_the_shipped_model_is_small_and_says_nothing_about_the_computer_that_tra
 
 
 def test_the_recipe_makes_such_a_model(tmp_path):
-    """With few images and one short epoch: it need not read well."""
-    run_script(
-        "practice/recipe.py", "COUNTS={'digit': 120}", "EPOCHS=1", f"WORK_FOLDER={tmp_path}",
-        f"MODEL_FILE={tmp_path / 'made.safetensors'}", cwd="/",
-    )  # fmt: skip
+    """With few images and two short epochs: it need not read well."""
+    arguments = [
+        "practice/recipe.py", "COUNTS={'digit': 120}", "TRAININGS=['EPOCHS=1', 'EPOCHS=1']",
+        f"WORK_FOLDER={tmp_path}", f"MODEL_FILE={tmp_path / 'made.safetensors'}",
+    ]  # fmt: skip
+    run_script(*arguments, cwd="/")
     _, about = model.load_model(tmp_path / "made.safetensors")
     assert set(about) == {"images", "val"}
     assert about["images"] == {"digit": 120}
     assert list(about["val"]) == list(recipe.FIGURES)
+    _, first = model.load_model(tmp_path / "model1" / model.MODEL_NAME)
+    _, second = model.load_model(tmp_path / "model2" / model.MODEL_NAME)
+    assert first["constants"]["START_FROM"] is None
+    assert "model1" in second["constants"]["START_FROM"]
+    trained = (tmp_path / "model2" / model.MODEL_NAME).stat().st_mtime_ns
+    done = run_script(*arguments, cwd="/")  # goes on behind what is done
+    assert "epoch" not in done.stdout
+    assert (tmp_path / "model2" / model.MODEL_NAME).stat().st_mtime_ns == trained
