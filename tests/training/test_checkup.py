@@ -182,7 +182,7 @@ def test_images_that_cannot_be_read_mean_under_fitting(net, digits):
     images = digits.images.clone()
     images[::3] = 200  # a third of them is blank
     unreadable = digits._replace(images=images)
-    (finding,) = short_run(net, part(unreadable, 0, 160), part(unreadable, 160, 200), 200, 0.003)
+    (finding,) = short_run(net, part(unreadable, 0, 160), part(unreadable, 160, 200), 400, 0.003)
     assert "Under-fitting" in finding
     assert "can you read them" in finding
 
