@@ -42,7 +42,7 @@ WIDTHS = (16, 32, 64, 128)  # channels after each block of the trunk
 MAX_LENGTH = 1000  # characters in a label
 MAX_WEIGHTS = 100_000_000  # of the head
 MODEL_NAME = "captcha.safetensors"  # in a model folder
-SURE = 0.99  # an image read with this confidence at first sight is looked at once only
+SURE = 0.98  # an image read with this confidence at first sight is looked at once only
 FORMAT = "captcha-recognizer 2"  # stands in every model file
 
 
