@@ -18,7 +18,7 @@ from files.tables import Journal, now, write_table
 from model import MODEL_NAME, CaptchaNet
 from training.dataset import Split
 
-STATE_FORMAT = "captcha-recognizer run 5"  # stands in last.pt
+STATE_FORMAT = "captcha-recognizer run 6"  # stands in last.pt
 RUN_COLUMNS = [
     "time", "train_images", "epochs", "seconds", "parameters",
     "val_image_accuracy", "val_character_accuracy", "val_loss", "constants",
