@@ -85,3 +85,8 @@ def test_a_plan_has_so_many_batches_or_five_looks_at_every_image(count, trained,
     planned = batches * schedule.enough_epochs(count, 64, trained)
     assert planned >= max(5 * batches, low - batches / 2)
     assert planned <= max(5 * batches, high + batches / 2)
+
+
+def test_images_are_bent_fully_after_a_tenth_of_the_training():
+    strengths = [schedule.augmentation_strength(p) for p in (0, 0.05, 0.1, 0.5, 1)]
+    assert strengths == [0, 0.5, 1, 1, 1]
