@@ -5,8 +5,9 @@
     python3 run.py site     makes .venv, then serves the practice site, for your browser
     python3 run.py setup    only makes .venv
 
-Needs Python 3.10 or newer and nothing else; a second run reuses .venv. After the installation the
-first takes about two minutes on two processor cores with AVX-512 and bf16, four with AVX2 alone.
+Needs Python 3.10 or newer and nothing else; a second run reuses .venv. After the installation
+the path takes two minutes on two processor cores with AVX-512 and bf16; with AVX2 alone its
+training takes two and a half.
 """
 
 from __future__ import annotations  # so that an old Python gets as far as the message below
