@@ -25,6 +25,7 @@ both read better. A head then says which character stands at each position. Ther
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,14 @@ from files.tensors import load_tensors, save_tensors
 from utils import Prediction
 
 HEADS = ("attention", "flatten")
-WIDTHS = (16, 32, 64, 128)  # channels after each block of the trunk
+WIDTHS = (
+    16,
+    32,
+    64,
+    128,
+)  # channels after each block of the trunk; the model that ships has 256 too
+POOLS = ((2, 2), (2, 1), (1, 2), (2, 1))  # of the blocks: letters need width more than height
+MAX_WIDTH = 1024  # channels
 MAX_LENGTH = 1000  # characters in a label
 MAX_WEIGHTS = 100_000_000  # of the head
 MODEL_NAME = "captcha.safetensors"  # in a model folder
@@ -132,37 +140,48 @@ class CaptchaNet(nn.Module):
     std: Tensor
     temperature: Tensor
 
-    def __init__(self, charset: str, length: int, spec: InputSpec, head: str = "attention") -> None:
+    def __init__(
+        self,
+        charset: str,
+        length: int,
+        spec: InputSpec,
+        head: str = "attention",
+        widths: Sequence[int] = WIDTHS,
+    ) -> None:
         super().__init__()
         if head not in HEADS:
             raise ValueError(f"HEAD is {head!r}; it must be one of {', '.join(HEADS)}.")
         self.charset, self.length, self.spec, self.head_name = charset, length, spec, head
+        self.widths = tuple(widths)
         # Normalisation is part of the network, so whoever loads it cannot forget or change it.
         self.register_buffer("mean", torch.full((spec.channels, 1, 1), 127.5))
         self.register_buffer("std", torch.full((spec.channels, 1, 1), 127.5))
         # The logits are divided by it so that confidence means what it says: see calibration.py.
         self.register_buffer("temperature", torch.ones(()))
 
-        w1, w2, w3, w4 = WIDTHS
+        # A stride, then each block's pooling: at the end 1/8 of the width, 1/8 of the height or less.
+        height, width = spec.height // 2, spec.width // 2
+        blocks = []
+        for channels_in, channels, pool in zip(widths, widths[1:], POOLS, strict=False):
+            blocks.append(ConvBlock(channels_in, channels, pool))
+            height, width = height // pool[0], width // pool[1]
         self.trunk = nn.Sequential(
-            nn.Conv2d(spec.channels, w1, 5, stride=2, padding=2, bias=False),  # (B, w1, H/2, W/2)
-            nn.BatchNorm2d(w1),
-            nn.ReLU(),
-            ConvBlock(w1, w2, (2, 2)),  # (B, w2, H/4, W/4)
-            ConvBlock(w2, w3, (2, 1)),  # (B, w3, H/8, W/4): letters need width more than height
-            ConvBlock(w3, w4, (1, 2)),  # (B, w4, H/8, W/8)
+            nn.Conv2d(spec.channels, widths[0], 5, stride=2, padding=2, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),  # (B, widths[0], H/2, W/2)
+            *blocks,  # (B, widths[-1], h, w)
         )
-        height, width, classes = spec.height // 8, spec.width // 8, len(charset) + 1
-        weights = classes * (w4 if head == "attention" else 32 * height * width * length)
+        classes = len(charset) + 1
+        weights = classes * (widths[-1] if head == "attention" else 32 * height * width * length)
         # A forged model file could ask for any amount of memory.
         if not 0 < length <= MAX_LENGTH or weights > MAX_WEIGHTS:
             size = f"{spec.width} x {spec.height} pixels and {length} characters"
             raise ValueError(f"no {head} network can be made for {size}.")
         self.head: nn.Module
         if head == "attention":
-            self.head = AttentionHead(w4, width, length, classes)
+            self.head = AttentionHead(widths[-1], width, length, classes)
         else:
-            self.head = FlattenHead(w4, height * width, length, classes)
+            self.head = FlattenHead(widths[-1], height * width, length, classes)
 
     def set_normalisation(self, images: Tensor) -> None:
         """Compute mean and standard deviation per channel of images (N, channels, H, W) uint8."""
@@ -173,7 +192,7 @@ class CaptchaNet(nn.Module):
     def architecture(self) -> dict[str, Any]:
         """Return what build() needs to build this network anew, as plain values."""
         names = {"charset": self.charset, "length": self.length, "head": self.head_name}
-        return {**names, "input": self.spec._asdict()}
+        return {**names, "widths": self.widths, "input": self.spec._asdict()}
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, (B, length, classes)."""
@@ -297,4 +316,8 @@ def build(architecture: dict[str, Any]) -> CaptchaNet:
     charset, length = architecture["charset"], architecture["length"]
     if type(charset) is not str or type(length) is not int:
         raise TypeError("the charset must be a text and the length a whole number")
-    return CaptchaNet(charset, length, input_spec(architecture["input"]), architecture["head"])
+    widths = architecture.get("widths", WIDTHS)
+    if not all(type(width) is int and 0 < width <= MAX_WIDTH for width in widths):
+        raise ValueError(f"{widths} are no numbers of channels")
+    spec = input_spec(architecture["input"])
+    return CaptchaNet(charset, length, spec, architecture["head"], widths)

@@ -136,7 +136,8 @@ def check(constants: dict[str, Any]) -> None:
 
 def new_net(data: Dataset, hyper: Hyperparameters) -> CaptchaNet:
     """Return a network to train on a dataset, on the fastest device."""
-    net = CaptchaNet(data.charset, data.length, data.spec, hyper.head)
+    widths = hyper.start.widths if hyper.start else model.WIDTHS
+    net = CaptchaNet(data.charset, data.length, data.spec, hyper.head, widths)
     net.set_normalisation(data.train.images)
     if hyper.start is not None:
         copy_matching_weights(net, hyper.start)
