@@ -44,7 +44,7 @@ WIDTHS = (
     32,
     64,
     128,
-)  # channels after each block of the trunk; the model that ships has 256 too
+)  # channels after each block; the model that ships has 256 too
 POOLS = ((2, 2), (2, 1), (1, 2), (2, 1))  # of the blocks: letters need width more than height
 MAX_WIDTH = 1024  # channels
 MAX_LENGTH = 1000  # characters in a label
@@ -159,7 +159,7 @@ class CaptchaNet(nn.Module):
         # The logits are divided by it so that confidence means what it says: see calibration.py.
         self.register_buffer("temperature", torch.ones(()))
 
-        # A stride, then each block's pooling: at the end 1/8 of the width, 1/8 of the height or less.
+        # At the end 1/8 of the width is left, and 1/8 of the height or less.
         height, width = spec.height // 2, spec.width // 2
         blocks = []
         for channels_in, channels, pool in zip(widths, widths[1:], POOLS, strict=False):
