@@ -22,6 +22,7 @@ MAX_PARTS = 2000  # chunks, segments or blocks in it; millions of them would tak
 Box = tuple[float, float, float, float]  # top, left, bottom, right as shares of height and width
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 WRITTEN = "written"  # the cut that differs for each image: where something is written in it
+FOUND = "found"  # the cut of a general model, which reads any site: found from the images at hand
 
 
 class InputSpec(NamedTuple):
@@ -30,7 +31,7 @@ class InputSpec(NamedTuple):
     height: int
     width: int
     channels: int  # 3, or 1 for grey
-    cut: Box | str = WHOLE  # a box, or WRITTEN
+    cut: Box | str = WHOLE  # a box, WRITTEN or FOUND
 
 
 def input_spec(values: dict[str, Any]) -> InputSpec:
@@ -41,7 +42,7 @@ def input_spec(values: dict[str, Any]) -> InputSpec:
         raise ValueError("height and width must be whole numbers, and channels 1 or 3.")
     if min(height, width) < 16 or height * width > MAX_INPUT:
         raise ValueError(f"{width} x {height} pixels are too few or too many.")
-    if cut == WRITTEN:
+    if cut in (WRITTEN, FOUND):
         return spec
     top, left, bottom, right = map(float, cut)
     if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1):
@@ -138,9 +139,14 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def crop(image: np.ndarray, cut: Box | str) -> np.ndarray:
-    """Return the part of an RGB image (H, W, 3) that a cut names: a box, or WRITTEN."""
+    """Return the part of an RGB image (H, W, 3) that a cut names.
+
+    It is the whole image for FOUND: nothing is known yet of the other images of its site.
+    """
+    if isinstance(cut, str):
+        cut = written_box(image) if cut == WRITTEN else WHOLE
     height, width = image.shape[:2]
-    top, left, bottom, right = written_box(image) if isinstance(cut, str) else cut
+    top, left, bottom, right = cut
     first_row, first_column = round(top * height), round(left * width)
     last_row = max(round(bottom * height), first_row + 1)
     last_column = max(round(right * width), first_column + 1)

@@ -3,8 +3,6 @@
 Charset, label length, image size and colour are not settings: the labelled images determine them.
 """
 
-import math
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,22 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from files.images import (
-    WHOLE,
-    WRITTEN,
-    Box,
-    InputSpec,
-    content_hash,
-    crop,
-    decode_image,
-    fit_image,
-    read_image,
-    written_box,
-)
+from files.framing import find_frame, spread
+from files.images import InputSpec, content_hash, decode_image, fit_image, read_image
 from files.split_names import SPLITS, labelled_images, parse_split_name
 from utils import image_files, note, progress
 
-MAX_AREA = 6400  # pixels that the network sees of an image: more takes longer
+SAMPLE = 1000  # training images from which the frame is found, at most
 
 LabelledFiles = Sequence[tuple[Path, str]]  # image files with their labels
 
@@ -64,7 +52,7 @@ def load(folder: Path, train_images: int | None, seed: int) -> Dataset:
     if train_images is not None:
         files["train"] = choose(files["train"], train_images, seed)
     charset, length = learn_labels(files)
-    spec = learn_input([file for file, _ in files["train"]])
+    spec = find_frame([read_image(file) for file, _ in spread(files["train"], SAMPLE)])
     train, val, test = (load_split(files[name], spec, charset, length) for name in SPLITS)
     paths = [file for name in SPLITS for file, _ in files[name]]
     return Dataset(charset, length, spec, train, val, test, paths)
@@ -106,58 +94,6 @@ def learn_labels(files: dict[str, list[tuple[Path, str]]]) -> tuple[str, int]:
         raise ValueError(f"every training label is {label!r}: there is nothing to tell apart.")
     labels = [label for split in files.values() for _, label in split]
     return "".join(sorted(set("".join(labels)))), max(map(len, labels))
-
-
-def learn_input(files: Sequence[Path]) -> InputSpec:
-    """Return which part of an image the network sees, at which size, in how many channels.
-
-    Images of one size are cut to where they differ: elsewhere nothing is written. Images of several
-    sizes are each cut to what is written in them if that is, in most of them, less than half of the
-    image. The part is seen at its own size if that is affordable, else shrunk; height and width are
-    multiples of 8, because the trunk halves them up to three times. There are 3 channels if colour
-    carries information, else 1.
-    """
-    sample = [read_image(file) for file in files[:: max(1, len(files) // 500)]]
-    size, count = Counter(image.shape for image in sample).most_common(1)[0]
-    cut: Box | str
-    if count > 0.9 * len(sample):  # an odd image or two decide nothing
-        cut = differing_box([image for image in sample if image.shape == size])
-    else:
-        boxes = np.array([written_box(image) for image in sample])  # (N, 4)
-        shares = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])  # of the area
-        cut = WRITTEN if np.median(shares) < 0.5 else WHOLE
-    sample = [crop(image, cut) for image in sample]
-    # One banner among a thousand captchas must not make all others tiny. But three in four images
-    # should be seen as large as is affordable; wider ones are shrunk.
-    aspects = [image.shape[1] / image.shape[0] for image in sample]
-    usual, widest = np.percentile(aspects, [75, 98], method="lower")
-    height = min(np.median([image.shape[0] for image in sample]), math.sqrt(MAX_AREA / usual))
-    height = max(16, 8 * round(height / 8))
-    aspect = min(widest, max(usual, MAX_AREA / height**2))  # wider ones, too, if there is room
-    width = max(16, 8 * math.ceil(height * aspect / 8 - 0.25))
-    # A pixel is coloured if its channels differ by more than JPEG compression explains.
-    coloured = [(np.ptp(image.astype(np.int16), axis=2) > 20).mean() for image in sample]
-    return InputSpec(height, width, 3 if max(coloured) > 0.005 else 1, cut)
-
-
-def differing_box(images: Sequence[np.ndarray]) -> Box:
-    """Return where RGB images (H, W, 3) of one size differ, with a margin.
-
-    An empty half of the image would make the characters smaller, and the network would first look
-    for them there.
-    """
-    stack = np.stack(images)  # (N, H, W, 3)
-    differ = (stack.max(axis=0) - stack.min(axis=0)).max(axis=2) > 64  # (H, W)
-    if not differ.any():
-        return WHOLE
-    margin = differ.shape[0] // 2  # a longer word may come
-    ranges = []
-    for axis in (1, 0):  # rows, then columns
-        used = differ.any(axis=axis).nonzero()[0]
-        count = differ.shape[1 - axis]
-        ranges.append((max(0, used[0] - margin) / count, min(count, used[-1] + 1 + margin) / count))
-    (top, bottom), (left, right) = ranges
-    return float(top), float(left), float(bottom), float(right)
 
 
 # ---------------------------------------------------------------- into memory

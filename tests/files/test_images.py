@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from files.images import (
+    FOUND,
     WHOLE,
     WRITTEN,
     InputSpec,
@@ -119,7 +120,8 @@ def test_fit_image_shows_the_cut_alone():
     cut = (10 / 40, 50 / 100, 30 / 40, 90 / 100)
     in_colour = fit_image(image, InputSpec(20, 40, 3, cut))
     assert (in_colour == np.array([250, 0, 0])[:, None, None]).all()
-    assert (fit_image(image, InputSpec(40, 100, 3, WHOLE)) == image.transpose(2, 0, 1)).all()
+    for cut in (WHOLE, FOUND):
+        assert (fit_image(image, InputSpec(40, 100, 3, cut)) == image.transpose(2, 0, 1)).all()
     cut_out = crop(image, WRITTEN)  # with a margin of an eleventh of its height
     assert cut_out.shape[:2] == (24, 44)
     spec = InputSpec(24, 44, 3, WRITTEN)
