@@ -25,7 +25,8 @@ both read better. A head then says which character stands at each position. Ther
 
 import json
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +35,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 
-from files.images import InputSpec, fit_image, input_spec
+from files.framing import find_frame
+from files.images import FOUND, InputSpec, fit_image, input_spec
 from files.tensors import load_tensors, save_tensors
 from utils import Prediction
 
 HEADS = ("attention", "flatten")
-WIDTHS = (
-    16,
-    32,
-    64,
-    128,
-)  # channels after each block; the model that ships has 256 too
+WIDTHS = (16, 32, 64, 128)  # channels after each block; the model that ships has 256 too
 POOLS = ((2, 2), (2, 1), (1, 2), (2, 1))  # of the blocks: letters need width more than height
 MAX_WIDTH = 1024  # channels
 MAX_LENGTH = 1000  # characters in a label
 MAX_WEIGHTS = 100_000_000  # of the head
 MODEL_NAME = "captcha.safetensors"  # in a model folder
 SURE = 0.98  # an image read with this confidence at first sight is looked at once only
+LEAST_SAMPLE = 20  # fewer images of a site do not show whether its labels have one length
+ONE_LENGTH = 0.9  # of the half of them that is read most surely: then all have it
 FORMAT = "captcha-recognizer 2"  # stands in every model file
 
 
@@ -139,6 +138,7 @@ class CaptchaNet(nn.Module):
     mean: Tensor
     std: Tensor
     temperature: Tensor
+    rows: Tensor | None
 
     def __init__(
         self,
@@ -151,8 +151,14 @@ class CaptchaNet(nn.Module):
         super().__init__()
         if head not in HEADS:
             raise ValueError(f"HEAD is {head!r}; it must be one of {', '.join(HEADS)}.")
+        if spec.cut == FOUND and head == "flatten":
+            raise ValueError("HEAD=flatten reads images of one size; a general model needs all.")
         self.charset, self.length, self.spec, self.head_name = charset, length, spec, head
         self.widths = tuple(widths)
+        # limit() makes the charset another than what the classifier knows. Then there is a row for
+        # each class, (classes, 2): the classes of the classifier that together are this one.
+        self.known = charset
+        self.register_buffer("rows", None, persistent=False)
         # Normalisation is part of the network, so whoever loads it cannot forget or change it.
         self.register_buffer("mean", torch.full((spec.channels, 1, 1), 127.5))
         self.register_buffer("std", torch.full((spec.channels, 1, 1), 127.5))
@@ -191,6 +197,8 @@ class CaptchaNet(nn.Module):
 
     def architecture(self) -> dict[str, Any]:
         """Return what build() needs to build this network anew, as plain values."""
+        if self.rows is not None:
+            raise ValueError("a limited network is for reading only; load the model again.")
         names = {"charset": self.charset, "length": self.length, "head": self.head_name}
         return {**names, "widths": self.widths, "input": self.spec._asdict()}
 
@@ -203,6 +211,11 @@ class CaptchaNet(nn.Module):
         x = (images.float() - self.mean) / self.std
         x = self.trunk(x.contiguous(memory_format=torch.channels_last))  # (B, C, h, w)
         logits, maps = self.head(x)
+        if self.rows is not None:
+            # Probabilities add up, so logits by log-sum-exp; the last class never occurs.
+            logits = F.pad(logits[:, : self.length], (0, 1), value=-torch.inf) / self.temperature
+            logits = logits[:, :, self.rows].logsumexp(dim=3) * self.temperature
+            maps = None if maps is None else maps[:, : self.length]
         return logits, maps, x
 
 
@@ -278,6 +291,60 @@ def prepare(net: CaptchaNet, image: np.ndarray) -> Tensor:
 def decode_labels(classes: np.ndarray, charset: str) -> list[str]:
     """Return the texts of class numbers, (N, length); blanks (class 0) are left out."""
     return ["".join(charset[c - 1] for c in row if c > 0) for row in classes.tolist()]
+
+
+# ---------------------------------------------------------------- reading a site never seen
+
+
+def limit(net: CaptchaNet, characters: str | None, length: int | None) -> None:
+    """Have a network read only these characters, and only labels of this length; None: any.
+
+    A character's probability is its own plus that of its other case, unless that one is wanted
+    too: a site's labels may be small letters although it draws capitals. Such a network is for
+    reading only. Raises ValueError for what the network cannot read.
+    """
+    if characters is None and length is None:
+        return
+    wanted = "".join(dict.fromkeys(net.charset if characters is None else characters))
+    if not wanted:
+        raise ValueError("CHARACTERS is empty; it must have those that can occur.")
+    if length is not None and not 1 <= length <= net.length:
+        raise ValueError(f"LENGTH is {length}; the model reads 1 to {net.length} characters.")
+    number = {character: i for i, character in enumerate(net.known, start=1)}
+    never = len(net.known) + 1
+    rows = [[never if length else 0, never]]  # of the blank
+    for character in wanted:
+        own, other = (number.get(c, never) for c in (character, character.swapcase()))
+        if own == other == never:
+            raise ValueError(f"CHARACTERS has {character!r}, which the model cannot read.")
+        rows.append([own, never if character.swapcase() in wanted else other])
+    net.rows = torch.tensor(rows, device=net.mean.device)
+    net.charset, net.length = wanted, length or net.length
+
+
+def suit(
+    net: CaptchaNet, images: Iterable[np.ndarray], characters: str | None, length: int | None
+) -> int | None:
+    """Limit a network, and suit a general one to a site, by a sample of its RGB images (H, W, 3).
+
+    A general model finds its frame, and without ``length`` whether the labels have one length; then
+    it is limited to that, and it is returned. Other models need no ``images``: none is read then.
+    """
+    limit(net, characters, length)
+    sample = list(images) if net.spec.cut == FOUND else []
+    if not sample:
+        return None
+    net.spec = find_frame(sample, net.spec.channels)
+    if length is not None or len(sample) < LEAST_SAMPLE:
+        return None
+    read = read_images(net, torch.stack([prepare(net, image) for image in sample]))
+    read.sort(key=lambda prediction: -prediction.confidence)
+    lengths = [len(prediction.text) for prediction in read[: len(read) // 2]]
+    usual, count = Counter(lengths).most_common(1)[0]
+    if usual == 0 or count < ONE_LENGTH * len(lengths):
+        return None
+    limit(net, None, usual)
+    return usual
 
 
 # ---------------------------------------------------------------- the model file

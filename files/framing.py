@@ -13,6 +13,7 @@ from files.images import WHOLE, WRITTEN, Box, InputSpec, crop, read_image, writt
 
 MAX_AREA = 6400  # pixels that the network sees of an image: more takes longer
 HEIGHT = 40  # small images are enlarged to it: the model that ships was trained at this size
+SAMPLE = 200  # images of a site, at most, by which a general model is suited to it
 LEAST_IMAGES = 10  # fewer do not show where nothing is ever written
 MAX_ASPECT = 100  # wider or higher images than this are no captchas; they would fill the memory
 
@@ -24,12 +25,12 @@ def spread(items: Sequence[Item], count: int) -> Sequence[Item]:
     return items[:: max(1, math.ceil(len(items) / count))]
 
 
-def read_sample(files: Sequence[Path], count: int) -> Iterator[np.ndarray]:
-    """Read at most ``count`` of the files, evenly spread, as RGB images (H, W, 3).
+def read_sample(files: Sequence[Path]) -> Iterator[np.ndarray]:
+    """Read up to SAMPLE of the files, evenly spread, as RGB images (H, W, 3).
 
     Those that cannot be read are left out.
     """
-    for file in spread(files, count):
+    for file in spread(files, SAMPLE):
         with contextlib.suppress(ValueError, OSError):
             yield read_image(file)
 

@@ -16,7 +16,7 @@ from files.images import InputSpec, content_hash, decode_image, fit_image, read_
 from files.split_names import SPLITS, labelled_images, parse_split_name
 from utils import image_files, note, progress
 
-SAMPLE = 1000  # training images from which the frame is found, at most
+FRAME_IMAGES = 1000  # training images, at most, by which the frame is found
 
 LabelledFiles = Sequence[tuple[Path, str]]  # image files with their labels
 
@@ -52,7 +52,7 @@ def load(folder: Path, train_images: int | None, seed: int) -> Dataset:
     if train_images is not None:
         files["train"] = choose(files["train"], train_images, seed)
     charset, length = learn_labels(files)
-    spec = find_frame([read_image(file) for file, _ in spread(files["train"], SAMPLE)])
+    spec = find_frame([read_image(file) for file, _ in spread(files["train"], FRAME_IMAGES)])
     train, val, test = (load_split(files[name], spec, charset, length) for name in SPLITS)
     paths = [file for name in SPLITS for file, _ in files[name]]
     return Dataset(charset, length, spec, train, val, test, paths)

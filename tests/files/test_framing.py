@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from files import framing
 from files.framing import MAX_AREA, differing_box, find_frame, read_sample, spread
 from files.images import MAX_INPUT, WHOLE, WRITTEN, InputSpec, fit_image
 
@@ -100,7 +101,7 @@ def test_too_few_images_to_differ_are_cut_to_what_is_written():
     assert find_frame([striped(300, 0.5)] * 10).cut == WHOLE  # they never differ
 
 
-def test_a_sample_is_spread_evenly_and_leaves_out_what_cannot_be_read(tmp_path):
+def test_a_sample_is_spread_evenly_and_leaves_out_what_cannot_be_read(tmp_path, monkeypatch):
     assert spread(range(10), 4) == range(0, 10, 3)
     assert spread([1, 2, 3], 3) == [1, 2, 3]
     for number in range(8):
@@ -108,4 +109,5 @@ def test_a_sample_is_spread_evenly_and_leaves_out_what_cannot_be_read(tmp_path):
     (tmp_path / "4.png").write_text("no image")
     (tmp_path / "6.png").unlink()
     files = [tmp_path / f"{number}.png" for number in range(8)]
-    assert [image[0, 0, 0] for image in read_sample(files, 4)] == [0, 2]
+    monkeypatch.setattr(framing, "SAMPLE", 4)
+    assert [image[0, 0, 0] for image in read_sample(files)] == [0, 2]
