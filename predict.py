@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 import model
+from files.framing import read_sample
 from files.images import read_image
 from files.tables import write_table
 from model import CaptchaNet
@@ -30,6 +31,11 @@ from utils import Prediction
 MODEL_FILE: Path | str = utils.DATA / "model" / "captcha.safetensors"
 IMAGES = utils.DATA / "new"  # a folder, or one image; plain arguments replace it
 
+# "0123456789": those that can occur, where you know them; None: all that the model knows. A letter
+# is also read from its other case, unless that is among them
+CHARACTERS: str | None = None
+# characters in each image; None: any number, or what a general model such as practice finds
+LENGTH: int | None = None
 OUTPUT = utils.DATA / "predictions.csv"  # the picture gets the same name, .png
 MIN_CONFIDENCE = 0.0  # below this an image is left unanswered, with the text kept for you to see
 SHOW_PLOTS = True  # False: never open a window
@@ -48,6 +54,10 @@ def main() -> None:
     files = find_images([Path(argument) for argument in arguments] or [IMAGES])
     net, _ = model.load_model(utils.model_file(MODEL_FILE))
     net.to(model.best_device())
+    found = model.suit(net, read_sample(files), CHARACTERS, LENGTH)
+    if found:
+        characters = f"{found} character{'s' if found > 1 else ''}"
+        utils.note(f"These captchas seem to have {characters}; LENGTH= changes that.")
 
     rows: list[tuple[Path, Prediction, bool]] = []
     sheet: list[tuple[np.ndarray, Prediction, bool]] = []

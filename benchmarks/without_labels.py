@@ -15,6 +15,7 @@ import torch
 
 import model
 import utils
+from files.framing import read_sample
 from files.images import read_image
 
 # ---- edit these ----------------------------------------------------------------------------------
@@ -22,7 +23,8 @@ IMAGE_FOLDER = utils.DATA / "download"  # the images
 LABELS_FILE: Path | None = utils.DATA / "labels.csv"  # None: the file names are the labels
 LABEL_PATTERN = "(.+)"  # see split_data.py
 MODEL_FILE: Path | str = "practice"  # the model that reads; "practice" is the model that ships
-CHARACTERS: str | None = None  # those that can occur, if they are known; None: all of the model's
+CHARACTERS: str | None = None  # see predict.py
+LENGTH: int | None = None  # see predict.py
 # --------------------------------------------------------------------------------------------------
 
 
@@ -31,13 +33,13 @@ def main() -> None:
     utils.settings(globals(), sys.argv[1:])
     net, _ = model.load_model(utils.model_file(MODEL_FILE))
     labels = labels_of(IMAGE_FOLDER, LABELS_FILE, LABEL_PATTERN)
+    model.suit(net, read_sample(list(labels)), CHARACTERS, LENGTH)
     images = [model.prepare(net, read_image(file)) for file in utils.progress(labels, "reading")]
-    logits = model.read_logits(net, torch.stack(images))  # (N, L, classes)
-    for number, character in enumerate(net.charset, start=1):
-        if CHARACTERS is not None and character not in CHARACTERS:
-            logits[:, :, number] = -torch.inf
-    texts = model.decode_labels(logits.argmax(dim=2).numpy(), net.charset)
-    correct = sum(text == label for text, label in zip(texts, labels.values(), strict=True))
+    predictions = model.read_images(net, torch.stack(images))
+    correct = sum(
+        prediction.text == label
+        for prediction, label in zip(predictions, labels.values(), strict=True)
+    )
     low, high = utils.wilson_interval(correct / len(labels), len(labels))
     print(
         f"{100 * correct / len(labels):.1f} % of {len(labels)} images read correctly "

@@ -36,7 +36,7 @@ PINNED = {
         "START_FROM=practice", "RESUME=False", "PATIENCE=None", "TRAIN_IMAGES=None",
         "UNLABELLED_FOLDER=None", "SEED=0", "AUDIT_FOLDS=0", "SHOW_PLOTS=False",
     ],
-    "predict.py": ["MIN_CONFIDENCE=0.0", "SHOW_PLOTS=False"],
+    "predict.py": ["CHARACTERS=None", "LENGTH=None", "MIN_CONFIDENCE=0.0", "SHOW_PLOTS=False"],
 }  # fmt: skip
 
 

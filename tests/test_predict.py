@@ -3,11 +3,21 @@ import shutil
 from unittest import mock
 
 import pytest
-from helpers import assert_one_sentence, practice_folder, run_here, run_script, split_practice
+from helpers import (
+    assert_one_sentence,
+    practice_folder,
+    run_here,
+    run_script,
+    small_net,
+    split_practice,
+)
 from helpers import snapshot as files_below
 from PIL import Image
 
-from model import MODEL_NAME
+from files.framing import find_frame, read_sample
+from files.images import FOUND
+from model import MODEL_NAME, save_model
+from utils import Prediction
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +112,9 @@ def test_unsure_images_are_left_unanswered_below_min_confidence(place, tmp_path)
         (["/nowhere.png"], "/nowhere.png"),
         (["MODEL_FILE=/nowhere.safetensors"], "train_script.py"),
         (["MIN_CONFIDENCE=1.5"], "MIN_CONFIDENCE"),
+        (["CHARACTERS=0é"], "predict.py: CHARACTERS has 'é', which the model cannot read."),
+        (["LENGTH=2"], "LENGTH is 2; the model reads 1 to 1 characters."),
+        (["LENGTH=x"], "LENGTH=x: the value must be of the kind int or None"),
         (["IMAGES=/nowhere"], "/nowhere"),
     ],
 )
@@ -109,6 +122,49 @@ def test_mistakes_end_in_one_sentence(place, tmp_path, arguments, words):
     images = [] if "IMAGES" in arguments[0] else [place / "new"]
     assert_one_sentence(predict(place, tmp_path, *arguments, *images), words)
     assert files_below(tmp_path) == {}
+
+
+def test_only_what_is_known_to_occur_is_read_however_it_is_written(place, tmp_path):
+    answers = {}
+    for characters in ("0123456789", "01234", "98765"):  # the last is a number in Python, too
+        lines = predict(place, tmp_path, f"CHARACTERS={characters}", place / "new").stdout
+        answers[characters] = [line.split("\t")[1] for line in lines.splitlines()]
+        assert set("".join(answers[characters])) <= set(characters)
+        assert len(answers[characters]) == 10
+    assert answers["0123456789"] not in (answers["01234"], answers["98765"])
+    assert {len(text) for text in answers["01234"]} <= {0, 1}
+    lines = predict(place, tmp_path, "CHARACTERS=01", "LENGTH=1", place / "new").stdout
+    assert {line.split("\t")[1] for line in lines.splitlines()} <= {"0", "1"}
+
+
+def test_a_general_model_is_suited_to_the_images_at_hand(tmp_path):
+    net = small_net(charset="abAB1", length=5, size=(40, 160), channels=3)
+    net.spec = net.spec._replace(cut=FOUND)
+    net.head.classifier.bias.data[0] = -100  # never a blank: always five characters
+    save_model(net, tmp_path / "general.safetensors", {})
+    images = practice_folder(tmp_path / "new", 24)
+    (images / "0.png").write_text("no image")
+    arguments = (f"MODEL_FILE={tmp_path / 'general.safetensors'}", f"OUTPUT={tmp_path / 'p.csv'}")
+    seen = []
+
+    def read(net, batch):
+        seen.append((tuple(batch.shape[1:]), net.charset, net.length))
+        return [Prediction("ab", 0.9, [0.9, 0.9])] * len(batch)
+
+    remark = "These captchas seem to have 5 characters; LENGTH= changes that."
+    assert remark in run_here("predict.py", *arguments, images).stderr
+    done = run_here("predict.py", *arguments, "LENGTH=3", "CHARACTERS=b1", images)
+    assert "seem to have" not in done.stderr
+    texts = [line.split("\t")[1] for line in done.stdout.splitlines()]
+    assert {len(text) for text in texts} == {3}
+    assert set("".join(texts)) <= set("b1")
+    with mock.patch("model.read_images", read):
+        run_here("predict.py", *arguments, images)
+        run_here("predict.py", *arguments, next(images.iterdir()))
+    frame = find_frame(list(read_sample(sorted(images.iterdir()))), 3)
+    assert seen[:2] == [((3, *frame[:2]), "abAB1", 5), ((3, *frame[:2]), "abAB1", 2)]
+    assert len(seen) == 3  # of one image nothing is found but the frame
+    assert seen[2][1:] == ("abAB1", 5)
 
 
 def test_a_folder_without_images_and_files_that_are_none_are_named(place, tmp_path):

@@ -52,6 +52,8 @@ def test_settings_read_each_kind(script):
     done = script("COUNT=7", "NAME=7", "RATE=1", "SHOW=False", "FOLDER=a b", "MAYBE=None")
     assert done.stdout.strip() == "[7, '7', 1.0, False, PosixPath('a b'), None, []]"
     assert script("NAME=None").stdout == script().stdout
+    for digits in ("0123", "1230", "1e5", "0x1F"):  # as they stand, whatever Python would read
+        assert f"'{digits}'" in script(f"NAME={digits}").stdout
 
 
 @pytest.mark.parametrize(
