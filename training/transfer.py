@@ -9,13 +9,20 @@ from model import CaptchaNet
 def copy_matching_weights(net: CaptchaNet, trained: CaptchaNet) -> None:
     """Copy every weight that fits from a trained network.
 
-    Image size, colour, label length and charset may differ: characters that both networks know keep
-    their rows of the classifier.
+    Image size, colour, label length and charset may differ. A character starts from its own row of
+    the trained classifier, or, where there is none, from that of its other case, which looks alike
+    or is what the site draws. ``trained`` must not be limited.
     """
+    if trained.rows is not None:
+        raise ValueError("a limited network is for reading only; load the model again.")
     own, theirs = net.state_dict(), trained.state_dict()
-    shared = [c for c in net.charset if c in trained.charset]
-    rows = [0, *(net.charset.index(c) + 1 for c in shared)]  # 0 is the blank
-    their_rows = [0, *(trained.charset.index(c) + 1 for c in shared)]
+    number = {character: i for i, character in enumerate(trained.charset, start=1)}
+    rows, their_rows = [0], [0]  # of the blank
+    for row, character in enumerate(net.charset, start=1):
+        their_row = number.get(character, number.get(character.swapcase()))
+        if their_row is not None:
+            rows.append(row)
+            their_rows.append(their_row)
     for name, value in own.items():
         if name in ("mean", "std", "temperature") or name not in theirs:
             continue

@@ -40,6 +40,27 @@ def test_flatten_heads_keep_the_rows_of_shared_characters():
 
 
 @pytest.mark.parametrize("head", model.HEADS)
+def test_a_character_starts_from_its_own_row_else_from_its_other_case_and_never_from_both(head):
+    old, new = small_net(head, "aBcC"), small_net(head, "AbcDa")
+    for parameter in old.parameters():
+        torch.nn.init.normal_(parameter)
+    fresh = {name: value.clone() for name, value in new.state_dict().items()}
+    copy_matching_weights(new, old)
+    own, theirs = new.state_dict(), old.state_dict()
+    for name in (name for name in own if "classifier" in name):
+        # blank; A from a; b from B; c from c, not C; D is new; a from a
+        assert torch.equal(own[name][[0, 1, 2, 3, 5]], theirs[name][[0, 1, 2, 3, 1]])
+        assert torch.equal(own[name][4], fresh[name][4])
+
+
+def test_a_limited_network_teaches_none():
+    old = small_net()
+    model.limit(old, "ab", None)
+    with pytest.raises(ValueError, match="for reading only"):
+        copy_matching_weights(small_net(), old)
+
+
+@pytest.mark.parametrize("head", model.HEADS)
 def test_an_equal_network_is_copied_completely(head):
     old, new = small_net(head), small_net(head)
     for parameter in old.parameters():
