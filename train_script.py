@@ -51,6 +51,8 @@ RESUME = False  # True: go on where an interrupted run stopped
 # Stop after this many epochs without a better validation; None: never, because the network is at
 # its best at the end, when the learning rate has fallen
 PATIENCE: int | None = None
+# characters that may occur although no label has them yet: with START_FROM they stay known
+CHARACTERS: str | None = None
 TRAIN_IMAGES: int | None = None  # train on this many only, to see what labels are worth
 UNLABELLED_FOLDER: Path | None = None  # images without labels that help; about 5 times slower
 SEED = 0  # another number: other first weights, other order, other augmentation
@@ -78,7 +80,7 @@ def main() -> None:
     plots.use_screen(SHOW_PLOTS)
     torch.manual_seed(SEED)
 
-    data = dataset.load(SPLIT_FOLDER, TRAIN_IMAGES, SEED)
+    data = dataset.load(SPLIT_FOLDER, TRAIN_IMAGES, SEED, CHARACTERS or "")
     originals = audit.originals(SPLIT_FOLDER) if AUDIT_FOLDS else {}
     start = None if START_FROM is None else model.load_model(utils.model_file(START_FROM))[0]
     hyper = Hyperparameters(HEAD, start, EPOCHS, BATCH_SIZE, LEARNING_RATE, PATIENCE)

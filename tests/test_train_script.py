@@ -271,6 +271,29 @@ def test_fine_tuning_starts_from_what_was_learnt(trained, tmp_path):
     assert min(shares[1:]) > shares[0] + 0.3
 
 
+def test_characters_that_no_label_has_yet_stay_known(trained, split, tmp_path):
+    settings = ["EPOCHS=1", "TRAIN_IMAGES=40", f"START_FROM={trained / model.MODEL_NAME}"]
+    done = run_here(
+        "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={tmp_path / 'more'}", SMALL,
+        *settings, "CHARACTERS=0123456789xy0",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    net, _ = model.load_model(tmp_path / "more" / model.MODEL_NAME)
+    assert net.charset == "0123456789xy"
+    # Going on with fewer labels: 7 occurs in none of them, and is still read.
+    only = tmp_path / "split"
+    shutil.copytree(split, only)
+    for file in only.glob("*/7*"):
+        file.unlink()
+    done = train(only, tmp_path / "few", *settings, "CHARACTERS=7", "LEARNING_RATE=0.0001")
+    assert done.returncode == 0, done.stderr
+    net, _ = model.load_model(tmp_path / "few" / model.MODEL_NAME)
+    images = [model.prepare(net, read_image(file)) for file in split.glob("test/7*")]
+    texts = [read.text for read in model.read_images(net, torch.stack(images))]
+    assert len(texts) >= 3
+    assert texts.count("7") > len(texts) / 2
+
+
 def empty_folder(split):
     for file in (split / "val").iterdir():
         file.unlink()

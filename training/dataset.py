@@ -46,12 +46,15 @@ class Dataset(NamedTuple):
     files: list[Path]  # of train, val and test, in this order
 
 
-def load(folder: Path, train_images: int | None, seed: int) -> Dataset:
-    """Read a folder that split_data.py made; with ``train_images`` only so many to train on."""
+def load(folder: Path, train_images: int | None, seed: int, characters: str = "") -> Dataset:
+    """Read a folder that split_data.py made; with ``train_images`` only so many to train on.
+
+    The charset has the ``characters`` too, whether or not a label has them.
+    """
     files = {name: labelled_images(folder / name) for name in SPLITS}
     if train_images is not None:
         files["train"] = choose(files["train"], train_images, seed)
-    charset, length = learn_labels(files)
+    charset, length = learn_labels(files, characters)
     spec = find_frame([read_image(file) for file, _ in spread(files["train"], FRAME_IMAGES)])
     train, val, test = (load_split(files[name], spec, charset, length) for name in SPLITS)
     paths = [file for name in SPLITS for file, _ in files[name]]
@@ -76,9 +79,10 @@ def join(splits: Sequence[Split]) -> Split:
 # ---------------------------------------------------------------- learnt from the files
 
 
-def learn_labels(files: dict[str, list[tuple[Path, str]]]) -> tuple[str, int]:
+def learn_labels(files: dict[str, list[tuple[Path, str]]], characters: str = "") -> tuple[str, int]:
     """Return the charset and the greatest length of all labels, by the files of each split.
 
+    The ``characters`` are in the charset although no label may have them.
     Characters that only val and test have are never read correctly, unless the network knows them
     from another training; the check-up says so. Raises ValueError if a split is empty, or if there
     is nothing to tell apart.
@@ -93,7 +97,7 @@ def learn_labels(files: dict[str, list[tuple[Path, str]]]) -> tuple[str, int]:
         (label,) = trained
         raise ValueError(f"every training label is {label!r}: there is nothing to tell apart.")
     labels = [label for split in files.values() for _, label in split]
-    return "".join(sorted(set("".join(labels)))), max(map(len, labels))
+    return "".join(sorted(set("".join([*labels, characters])))), max(map(len, labels))
 
 
 # ---------------------------------------------------------------- into memory
