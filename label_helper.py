@@ -39,6 +39,8 @@ MODEL_FILE: Path | str | None = utils.DATA / "model" / "captcha.safetensors"
 # first, or "suspects": only the labels that train_script.py AUDIT_FOLDS=4 found probably wrong
 ORDER = "name"
 
+CHARACTERS: str | None = None  # "0123456789": a proposal has no others; None: any, see predict.py
+LENGTH: int | None = None  # characters in each proposal; None: any number, see predict.py
 NAMES_FILE = utils.DATA / "names.csv"  # the names of such groups; one row per decision
 DOUBTFUL = 0.95  # characters with a lower confidence are marked
 UNAIDED = 0.03  # share of the images shown without a proposal, to measure how well the model reads
@@ -67,7 +69,8 @@ def main() -> None:
     elif ORDER == "suspects":
         review_suspects(files, LABELS_FILE, proposals, suspects_table(MODEL_FILE))
     else:
-        type_labels(files, LABELS_FILE, proposals, find_model(MODEL_FILE), NAMES_FILE)
+        site = CHARACTERS, LENGTH
+        type_labels(files, LABELS_FILE, proposals, find_model(MODEL_FILE), NAMES_FILE, *site)
     if EXPORT_TO:
         print(exchange.write_rec_gt(EXPORT_TO, utils.confirmed_labels(files, LABELS_FILE)))
     print(f"Next: {next_command(files[0].parent, LABELS_FILE)}")
@@ -83,6 +86,7 @@ def check_settings() -> None:
         if value not in allowed:
             choices = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
             raise ValueError(f"{name}={value}: it must be {choices}.")
+    utils.at_least("LENGTH", LENGTH, 1)
     for name, share in (("DOUBTFUL", DOUBTFUL), ("UNAIDED", UNAIDED)):
         if not 0 <= share <= 1:
             raise ValueError(f"{name} is {share}; it must lie between 0 and 1.")
@@ -94,6 +98,8 @@ def type_labels(
     proposals: Proposals,
     model_file: Path | None,
     names_file: Path,
+    characters: str | None = None,
+    length: int | None = None,
 ) -> None:
     """Type labels in the window, with the proposals of a model or of named clusters."""
     images, folder, trouble = [file.name for file in files], files[0].parent, ""
@@ -104,7 +110,8 @@ def type_labels(
                 labelling.reorder(proposals.arrange(images))
                 labelling.go(labelling.next_open(0) or 0)
             if model_file:
-                proposals.read(model_file, folder, labelling.upcoming(len(images)))
+                open_images = labelling.upcoming(len(images))
+                proposals.read(model_file, folder, open_images, images, characters, length)
         LabelWindow(gui.open_gui(), labelling, folder, proposals, trouble).run()
         print(labelling.summary())
         print("".join(report(labelling, proposals)), end="")

@@ -50,9 +50,18 @@ class Proposals:
         self.reader: Reader | None = None  # adds predictions, if there is one
         self.arranged_with = 0  # how many predictions there were when the images were arranged
 
-    def read(self, model_file: Path, folder: Path, images: Sequence[str]) -> Reader:
+    def read(
+        self,
+        model_file: Path,
+        folder: Path,
+        images: Sequence[str],
+        sample: Sequence[str] | None = None,
+        characters: str | None = None,
+        length: int | None = None,
+    ) -> Reader:
         """Have images read by a model, as soon as the reader that is returned is started."""
-        self.reader = Reader(model_file, folder, images, self.predictions)
+        site = sample, characters, length
+        self.reader = Reader(model_file, folder, images, self.predictions, *site)
         return self.reader
 
     def close(self) -> None:

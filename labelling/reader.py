@@ -2,8 +2,9 @@
 
     python -m labelling.reader MODEL_FILE IMAGE_FOLDER
 
-The process reads the images named on standard input, a JSON list per line, and answers each list
-with a line of JSON.
+The first line on standard input says in JSON which characters and what length can occur (null:
+any), and names a sample of the images. Then the process reads the images that each line names, a
+JSON list, and answers with a line of JSON.
 """
 
 import contextlib
@@ -14,11 +15,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import utils
+from files.framing import SAMPLE, read_sample, spread
 from files.images import read_image
 from utils import Prediction
 
@@ -36,15 +38,20 @@ class Reader:
     """Has images read by a model, those needed next first, and adds each prediction.
 
     In another process, because importing torch stops every thread of this one for a quarter of a
-    second or more. It ends with this one, however this one ends.
+    second or more. It ends with this one, however this one ends. By a ``sample`` of the images
+    (default: those to be read) a general model is suited to their site; ``characters`` and
+    ``length`` are what can occur, see predict.py.
     """
 
     def __init__(
         self,
         model_file: Path,
         folder: Path,
-        images: Iterable[str],
+        images: Sequence[str],
         predictions: dict[str, Prediction],
+        sample: Sequence[str] | None = None,
+        characters: str | None = None,
+        length: int | None = None,
     ) -> None:
         self.predictions = predictions
         self.needed: Sequence[str] = ()  # the images needed next; may be set at any time
@@ -52,6 +59,8 @@ class Reader:
         self.trouble = ""  # why there are no more predictions
         arguments = [str(model_file.resolve()), str(folder.resolve())]
         self.command = [sys.executable, "-m", "labelling.reader", *arguments]
+        sample = list(spread(images if sample is None else sample, SAMPLE))
+        self.site = {"characters": characters, "length": length, "sample": sample}
         self.process: Any = None  # the Popen, once it is started
         self.thread = threading.Thread(target=self.work, args=[dict.fromkeys(images)], daemon=True)
 
@@ -66,6 +75,7 @@ class Reader:
     def work(self, unread: dict[str, None]) -> None:
         """Ask for one batch after another until all images are read."""
         try:
+            self.send(self.site)
             self.trained = self.receive()["trained"]
             while unread:
                 wanted = [image for image in self.needed if image in unread]
@@ -73,12 +83,16 @@ class Reader:
                 batch = batch[:BATCH_SIZE]
                 for image in batch:
                     del unread[image]
-                print(json.dumps(batch), file=self.process.stdin, flush=True)
+                self.send(batch)
                 answer = self.receive()
                 self.predictions.update({name: Prediction(*one) for name, one in answer.items()})
             self.process.stdin.close()  # it ends
         except (OSError, ValueError) as error:
             self.trouble = f"reading stopped ({error})"
+
+    def send(self, line: object) -> None:
+        """Tell the other process something."""
+        print(json.dumps(line), file=self.process.stdin, flush=True)
 
     def receive(self) -> dict:
         """Return the next answer. Raises ValueError if there is none."""
@@ -110,13 +124,16 @@ def serve(model_file: Path, folder: Path) -> None:
 
     import model
 
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     try:
+        site = json.loads(sys.stdin.readline())
         net, about = model.load_model(model_file)
+        net.to(model.best_device())
+        sample = read_sample([folder / name for name in site["sample"]])
+        model.suit(net, sample, site["characters"], site["length"])
     except (ValueError, OSError) as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
-    net.to(model.best_device())
     print(json.dumps({"trained": about.get("time", "")}), flush=True)
     for line in sys.stdin:
         images = {}

@@ -30,6 +30,8 @@ def settings(tmp_path, **changes):
         "LABELLER": "person",
         "MODEL_FILE": None,
         "ORDER": "name",
+        "CHARACTERS": None,
+        "LENGTH": None,
         "NAMES_FILE": tmp_path / "names.csv",
         "DOUBTFUL": 0.95,
         "UNAIDED": 0.0,
@@ -120,6 +122,7 @@ def labels_are_something_else(folder, file):
         (remove_answers, {}, "no answers in .*index.csv"),
         (break_nothing, {"LABELLER": "cat"}, "LABELLER=cat: it must be person, answers or nobody"),
         (break_nothing, {"ORDER": "size"}, "ORDER=size: it must be name"),
+        (break_nothing, {"LENGTH": 0}, "LENGTH is 0; it must be 1 or more"),
         (break_nothing, {"UNAIDED": 2}, "UNAIDED is 2.*between 0 and 1"),
         (labels_are_a_folder, {}, "labels.csv: Is a directory"),
         (labels_are_something_else, {}, "labels.csv should begin with"),
@@ -364,24 +367,47 @@ def test_the_window_needs_no_torch():
     assert done.stdout == "False\n", done.stderr
 
 
-def test_the_order_by_cluster_shows_one_form_after_the_other(display, tmp_path, monkeypatch):
-    for number in range(10):  # two forms by turns, too few of each to name characters
-        size, ground = ((60, 20), "white") if number % 2 else ((200, 80), "black")
-        Image.new("RGB", size, ground).save(tmp_path / f"{number}.png")
-    opened = []
+@pytest.fixture
+def opened(monkeypatch):
+    """Windows that are not opened: the labelling, the proposals and the remark of each."""
+    windows = []
 
     class Window:
         def __init__(self, sg, labelling, folder, proposals, remark):
-            opened.append((labelling.images, labelling.image, remark))
+            windows.append((labelling, proposals, remark))
 
         def run(self):
             pass
 
     monkeypatch.setattr(label_helper, "LabelWindow", Window)
+    return windows
+
+
+@pytest.mark.parametrize(("model_file", "why"), [(None, "too few"), (utils.PRACTICE_MODEL, "")])
+def test_the_order_by_cluster_shows_one_form_after_the_other(
+    display, tmp_path, opened, model_file, why
+):
+    for number in range(10):  # two forms by turns, too few of each to name characters
+        size, ground = ((60, 20), "white") if number % 2 else ((200, 80), "black")
+        Image.new("RGB", size, ground).save(tmp_path / f"{number}.png")
     files, labels_file = utils.image_files(tmp_path), tmp_path / "labels.csv"
-    arguments = files, labels_file, Proposals({}, "cluster"), None, tmp_path / "names.csv"
+    arguments = files, labels_file, Proposals({}, "cluster"), model_file, tmp_path / "names.csv"
     label_helper.type_labels(*arguments)
-    ((images, first, remark),) = opened
-    assert [int(name[0]) % 2 for name in images] in ([0] * 5 + [1] * 5, [1] * 5 + [0] * 5)
-    assert first == images[0]
-    assert "too few" in remark
+    ((labelling, proposals, remark),) = opened
+    forms = [int(name[0]) % 2 for name in labelling.images]
+    assert forms in ([0] * 5 + [1] * 5, [1] * 5 + [0] * 5)
+    assert labelling.image == labelling.images[0]
+    assert why in remark
+    assert bool(remark) == bool(why)  # characters are named only without a model
+    assert bool(proposals.reader) == bool(model_file)
+
+
+def test_a_model_is_told_what_can_occur_and_sees_a_sample_of_all_images(display, tmp_path, opened):
+    files = utils.image_files(make_images(tmp_path / "images"))
+    labelling = Labelling(IMAGES, tmp_path / "labels.csv")
+    labelling.decide("1234")  # its image is read no more, but shows the site
+    labelling.close()
+    arguments = Proposals({}), utils.PRACTICE_MODEL, tmp_path / "names.csv", "0123456789", 4
+    label_helper.type_labels(files, tmp_path / "labels.csv", *arguments)
+    site = {"characters": "0123456789", "length": 4, "sample": IMAGES}
+    assert opened[0][1].reader.site == site

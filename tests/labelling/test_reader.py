@@ -13,7 +13,8 @@ from helpers import practice_folder, project
 
 import model
 import utils
-from files.images import InputSpec, read_image
+from files.framing import read_sample
+from files.images import FOUND, InputSpec, read_image
 from labelling import reader as reader_module
 from labelling.reader import Reader, find_model
 from utils import Prediction
@@ -32,9 +33,9 @@ def model_file(tmp_path):
     return file
 
 
-def read_all(model_file, folder, images, needed=()):
+def read_all(model_file, folder, images, needed=(), *site):
     predictions = {}
-    reader = Reader(model_file, folder, images, predictions)
+    reader = Reader(model_file, folder, images, predictions, *site)
     reader.needed = needed
     reader.start()
     reader.thread.join(60)
@@ -72,6 +73,33 @@ def test_a_missing_model_is_reported_and_nothing_else_happens(tmp_path):
     assert predictions == {}
     assert "net.safetensors" in reader.trouble
     assert reader.process.poll() is not None
+
+
+def test_what_is_sure_to_occur_is_told_and_a_general_model_is_suited_to_the_site(tmp_path):
+    net = some_net()
+    net.spec = net.spec._replace(cut=FOUND)
+    net.head.classifier.bias.data[0] = -100  # never a blank: always five characters
+    file = tmp_path / "general.safetensors"
+    model.save_model(net, file, {})
+    folder = practice_folder(tmp_path / "images", 24)
+    images = [file.name for file in utils.image_files(folder)]
+    for sample, length in ((images, None), (images[:5], 5), (images[:5], 3)):
+        predictions, reader = read_all(file, folder, images[:4], (), sample, "Abc", length)
+        assert reader.trouble == ""
+        expected = model.load_model(file)[0]
+        model.suit(expected, read_sample([folder / name for name in sample]), "Abc", length)
+        assert expected.length == (length or 5)
+        batch = [model.prepare(expected, read_image(folder / name)) for name in images[:4]]
+        for name, read in zip(
+            images, model.read_images(expected, torch.stack(batch)), strict=False
+        ):
+            assert predictions[name].text == read.text
+            assert set(read.text) <= set("Abc")
+
+
+def test_what_the_model_cannot_read_is_the_trouble(tmp_path, model_file):
+    _, reader = read_all(model_file, tmp_path, [], (), [], "aé")
+    assert "CHARACTERS has 'é', which the model cannot read" in reader.trouble
 
 
 def test_the_usual_model_may_be_missing_and_no_other(tmp_path, monkeypatch):
