@@ -5,9 +5,10 @@
     python label_helper.py ORDER=suspects
 
 Each label is on the disk before the next image comes up, so the window may be closed at any time;
-the next start continues at the first open image. If there is a model, its prediction stands in the
-entry already, with the doubtful characters marked: Enter accepts, typing corrects. LABELLER=answers
-needs no window: it accepts the answers that the practice site gave.
+the next start continues at the first open image. A prediction stands in the entry already, with the
+doubtful characters marked: Enter accepts, typing corrects. It comes from your model, and from the
+one that ships while there is none. LABELLER=answers needs no window: it accepts the answers that
+the practice site gave.
 
 Run split_data.py next.
 """
@@ -32,11 +33,13 @@ LABELS_FILE = utils.DATA / "labels.csv"  # one row per decision; the last row of
 # "person" types in a window; "answers" accepts those of the practice site; "nobody" only imports
 # and exports
 LABELLER = "person"
-# proposes labels, if it exists; "practice" is the model that ships, None proposes nothing
+# proposes labels; "practice" is the model that ships, which also stands in while this one does not
+# exist; None proposes nothing
 MODEL_FILE: Path | str | None = utils.DATA / "model" / "captcha.safetensors"
 # "name", "least-sure" first (these teach most), "most-sure" first (these are accepted fastest),
-# "cluster": one form of captcha after the other; without a model, groups of characters are named
-# first, or "suspects": only the labels that train_script.py AUDIT_FOLDS=4 found probably wrong
+# "cluster": one form of captcha after the other, where with MODEL_FILE=None groups of characters
+# are named first, or "suspects": only the labels that train_script.py AUDIT_FOLDS=4 found probably
+# wrong
 ORDER = "name"
 
 CHARACTERS: str | None = None  # "0123456789": a proposal has no others; None: any, see predict.py

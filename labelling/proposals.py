@@ -187,22 +187,23 @@ def report(labelling: Labelling, proposals: Proposals) -> list[str]:
 def advice(labels: int, learnt: int | None, wrong: float | None, left: int) -> str:
     """Say when training would pay.
 
-    ``learnt`` of the ``labels`` existed when the model was trained (None: there is no model); it
-    reads the share ``wrong`` of the images incorrectly; ``left`` images are open. Twice the labels
-    about halve the errors: 50, 100, 200, 400 labels of the benchmark wilhelmy-1070 left 36, 10, 5
-    and 1.4 % of the images wrong.
+    ``learnt`` of the ``labels`` existed when the model was trained (0: it is the one that ships, or
+    learnt from others; None: there is no model); it reads the share ``wrong`` of the images
+    incorrectly; ``left`` images are open. Twice the labels about halve the errors: 50, 100, 200,
+    400 labels of the benchmark wilhelmy-1070 left 36, 10, 5 and 1.4 % of the images wrong.
     """
     enough = max(40, round(1.5 * (learnt or 0)))
     if learnt is None:
         if labels < enough:
             return f"From about {enough} labels on, train: then images come with a proposal."
         return f"{labels} labels are enough to train: then the images left come with a proposal."
+    training = "Training again" if learnt else "Training"
     if labels < enough:
-        return f"Training again will pay from about {enough} labels on; there are {labels}."
+        return f"{training} will pay from about {enough} labels on; there are {labels}."
     corrections = (0.5 if wrong is None else wrong) * left
     if corrections < 10:
-        return f"Training again would hardly save typing: {left} images are left."
+        return f"{training} would hardly save typing: {left} images are left."
     return (
-        f"Training again would pay: the model learnt from {learnt} labels, now there are {labels}; "
+        f"{training} would pay: the model learnt from {learnt or 'none'} of your {labels} labels; "
         f"of the {left} images left it would get about {corrections:.0f} wrong."
     )

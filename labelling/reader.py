@@ -29,9 +29,12 @@ BATCH_SIZE = 32  # images read at a time: about a tenth of a second
 
 
 def find_model(wanted: Path | str | None) -> Path | None:
-    """Return the model that proposes, or None: the usual one need not exist, any other must."""
+    """Return the model that proposes, or None: any but the usual one must exist.
+
+    While no model is trained, the usual one is that which ships.
+    """
     file = utils.model_file(wanted) if wanted else None
-    return None if file == USUAL_MODEL and not USUAL_MODEL.exists() else file
+    return utils.PRACTICE_MODEL if file == USUAL_MODEL and not file.exists() else file
 
 
 class Reader:

@@ -266,7 +266,7 @@ def test_a_model_proposes_and_the_end_says_how_well_it_read(start, keyboard, tmp
     (_, text, state, how), corrected = rows_of(file)[0], rows_of(file)[-1]
     assert (len(text), state, how) == (3, "confirmed", "accepted")
     assert (corrected[1], corrected[3]) == ("no", "corrected")
-    assert re.search(r"proposals were accepted, 1 were corrected\.\nTraining again will pay", said)
+    assert re.search(r"proposals were accepted, 1 were corrected\.\nTraining will pay", said)
 
 
 def test_a_broken_model_costs_the_proposals_and_nothing_else(start, keyboard, tmp_path):

@@ -102,10 +102,13 @@ def test_what_the_model_cannot_read_is_the_trouble(tmp_path, model_file):
     assert "CHARACTERS has 'é', which the model cannot read" in reader.trouble
 
 
-def test_the_usual_model_may_be_missing_and_no_other(tmp_path, monkeypatch):
+def test_the_model_that_ships_stands_in_for_the_usual_one_and_any_other_must_exist(
+    tmp_path, monkeypatch
+):
     usual = tmp_path / "captcha.safetensors"
     monkeypatch.setattr(reader_module, "USUAL_MODEL", usual)
-    assert find_model(usual) is find_model(None) is None
+    assert find_model(None) is None
+    assert find_model(usual) == find_model(str(usual)) == utils.PRACTICE_MODEL
     assert find_model(tmp_path / "other.safetensors") == tmp_path / "other.safetensors"
     assert find_model("practice") == utils.PRACTICE_MODEL
     usual.write_text("")
