@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from practice import styles
+from practice.glyphs import Face, read_face
 from practice.letters import (
     BASELINE,
     any_ground,
@@ -41,6 +43,17 @@ MIXED_FONTS = [
     f"{family}{style}"
     for family, slanted in (("Sans", "Oblique"), ("SansMono", "Oblique"), ("Serif", "Italic"))
     for style in ("", "-Bold", f"-{slanted}", f"-Bold{slanted}")
+]
+
+# The wild form draws in any style (styles.py), with all text fonts that matplotlib ships.
+OTHER_FONTS = [
+    "STIXGeneral",
+    "STIXGeneralBol",
+    "STIXGeneralItalic",
+    "cmr10",
+    "cmb10",
+    "cmss10",
+    "cmtt10",
 ]
 
 NOISE_LOCK = threading.Lock()
@@ -141,7 +154,7 @@ class SeededSecrets(random.Random):
 def noise_drawer() -> captcha.image.ImageCaptcha:
     """Return what draws the images in the package, with several fonts."""
     names = ["Sans", "Sans-Bold", "SansMono-Bold", "Serif", "Serif-Bold"]
-    return captcha.image.ImageCaptcha(160, 60, fonts=[font_file(name) for name in names])
+    return captcha.image.ImageCaptcha(160, 60, fonts=[font_file(f"DejaVu{name}") for name in names])
 
 
 def draw_mixed(rng: random.Random) -> tuple[Image.Image, str]:
@@ -189,10 +202,24 @@ def draw_mixed(rng: random.Random) -> tuple[Image.Image, str]:
     return image, answer
 
 
+def draw_wild(rng: random.Random) -> tuple[Image.Image, str]:
+    """Draw 3 to 8 characters in a style that no other image has, of any size."""
+    image, answer = styles.draw(rng, wild_faces())
+    return Image.fromarray(image), answer
+
+
+@lru_cache
+def wild_faces() -> list[Face]:
+    """Return the faces of the wild form."""
+    names = [f"DejaVu{name}" for name in MIXED_FONTS] + OTHER_FONTS
+    return [face for name in names if (face := read_face(font_file(name)))]
+
+
 FORMS = {
     "digit": draw_digit,
     "simple": draw_simple,
     "ripple": draw_ripple,
     "noise": draw_noise,
     "mixed": draw_mixed,
+    "wild": draw_wild,
 }

@@ -20,16 +20,18 @@ BASELINE = 44  # ... with the foot of the letters at this height
 def font(name: str, size: int) -> ImageFont.FreeTypeFont:
     """Return a DejaVu font, twice as large as asked for: letter() halves it again."""
     # The basic layout engine, as the other one is not installed everywhere.
-    return ImageFont.truetype(font_file(name), 2 * size, layout_engine=ImageFont.Layout.BASIC)
+    return ImageFont.truetype(
+        font_file(f"DejaVu{name}"), 2 * size, layout_engine=ImageFont.Layout.BASIC
+    )
 
 
 def font_file(name: str) -> str:
-    """Return the path of one of the DejaVu fonts that matplotlib ships."""
+    """Return the path of one of the fonts that matplotlib ships."""
     package = importlib.util.find_spec("matplotlib")  # importing it would take long
     if package is None or package.origin is None:
         raise ModuleNotFoundError("matplotlib is not installed; its fonts are needed.")
     folder = Path(package.origin).parent / "mpl-data" / "fonts" / "ttf"
-    return str(folder / f"DejaVu{name}.ttf")
+    return str(folder / f"{name}.ttf")
 
 
 def letter(

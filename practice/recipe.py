@@ -1,76 +1,243 @@
-"""Train the model that ships, practice.safetensors, with which START_FROM=practice begins.
+"""Train the model that ships, practice.safetensors, which reads captchas that it has never seen.
 
     python practice/recipe.py
 
-Its images come from forms.py alone, with a seed that the practice source of getData.py never uses.
-A second run goes on where the first was stopped; delete WORK_FOLDER to begin anew.
+It is trained on nothing but drawings of our own (styles.py, and a tenth of the older forms), never
+on the same image more than a few times: while one process trains, another draws the next part of
+the images. It needs fonts in FONT_FOLDERS, the more the better; docs/fonts.txt lists the packages
+that the model that ships was made with. A second run goes on where the first was stopped; delete
+WORK_FOLDER to begin anew.
 """
 
-import io
-import subprocess
+import hashlib
+import math
+import multiprocessing
+import os
+import shutil
 import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else torch's threads spin beside the drawing
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 import model
 import utils
-from practice import forms
+from files.images import FOUND, InputSpec
+from model import CaptchaNet
+from practice import glyphs, parts, styles
+from practice.glyphs import CHARACTERS, Face
+from practice.parts import Part
+from training import augment, runs, schedule
+from training.calibration import fit_temperature
+from training.dataset import Split
+from training.muon import optimizers_for
 
 # ---- edit these ----------------------------------------------------------------------------------
-# images of each form; the mixed ones teach most about other websites' captchas
-COUNTS = {"simple": 4000, "ripple": 6000, "noise": 8000, "mixed": 40000}
-# one training after the other, each beginning with the model of the one before
-TRAININGS = ["EPOCHS=20", "EPOCHS=14 LEARNING_RATE=0.0015"]
-SEED = 123456789  # of the images
-WORK_FOLDER = utils.DATA / "practice_work"  # for images, split and training
+FONT_FOLDERS = ["/usr/share/fonts", "/usr/share/texmf/fonts"]  # and what they hold, folders too
+FAMILIES: int | None = None  # of fonts to draw with; None: all that can be read
+PARTS = 100  # of the images, an epoch for each
+PART_IMAGES = 10_000
+VIEWS = 2  # how often each image is seen, on average
+BATCH_SIZE = 128
+LEARNING_RATE = 0.003
+WIDTHS = (16, 32, 64, 128, 256)  # channels of the network, see model.py
+WINDOW = 8  # parts that an epoch takes its images from; a part takes 200 MB on disk
+VAL_IMAGES = 1000  # of each kind: other images, other fonts, other styles
+SEED = 123456789  # the practice source of getData.py never uses it
+WORK_FOLDER = utils.DATA / "practice_work"
 MODEL_FILE = utils.PRACTICE_MODEL  # what is made
 # --------------------------------------------------------------------------------------------------
 
-# What the file says about the validation. About the run it says nothing else: that would name
-# folders of this computer.
-FIGURES = ("images", "character_accuracy", "image_accuracy", "image_accuracy_95", "loss")
+HELD_OUT_FAMILIES = 0.1
+HELD_OUT_STYLES = (glyphs.double_edged, styles.bulge, styles.stripes)
+RAMP = 0.15  # share of the training in which the images become as hard as they get
+VAL_EVERY = 5  # epochs
 
 
 def main() -> None:
-    """Draw, split, train, and put the model in its place."""
+    """Find fonts, draw and train side by side, judge, keep."""
     utils.settings(globals(), sys.argv[1:])
-    images = WORK_FOLDER / "images"
-    images.mkdir(parents=True, exist_ok=True)
-    if len(list(images.iterdir())) < sum(COUNTS.values()):  # else they are there from a run before
-        draw(images)
-    call(
-        "split_data.py", f"IMAGE_FOLDER={images}", "LABELS_FILE=None", "LABEL_PATTERN=^([^-]+)-",
-        f"SPLIT_FOLDER={WORK_FOLDER / 'split'}", "VAL_FRACTION=0.03", "TEST_FRACTION=0.05",
+    WORK_FOLDER.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(SEED)
+    faces, others = find_faces([Path(folder) for folder in FONT_FOLDERS], FAMILIES)
+    print(f"{count_families(faces)} families to draw with, {count_families(others)} held out")
+    kinds = draw_validation(faces, others)
+
+    net = CaptchaNet(CHARACTERS, parts.LENGTH, InputSpec(40, 160, 3, FOUND), widths=WIDTHS)
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 0.01  # batches differ in shape: average over many
+    net.to(model.best_device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    train(net, faces, kinds, WORK_FOLDER / "last.pt")
+
+    figures = {name: judge(net, part) for name, part in kinds.items()}
+    unseen = [part for name in ("fonts", "styles") for part in kinds[name]]
+    logits, targets = read_parts(net, unseen)
+    net.temperature.fill_(fit_temperature(logits, Split([], Tensor(), targets), math.inf))
+    families = sorted({face.family for face in faces})
+    about = {"images": PARTS * PART_IMAGES, "views": PARTS * PART_IMAGES * VIEWS, "val": figures}
+    model.save_model(net.cpu().half(), MODEL_FILE, {**about, "families": families})
+    print(f"The model is in {MODEL_FILE}")
+
+
+# ---- fonts and images ----------------------------------------------------------------------------
+
+
+def find_faces(folders: Sequence[Path], families: int | None) -> tuple[list[Face], list[Face]]:
+    """Return the faces to draw with, and those of the families that are held out."""
+    found = glyphs.legible(glyphs.find_faces(folders))
+    order = sorted({face.family for face in found}, key=lambda name: digest_of(name))
+    if len(order) < 2:
+        raise ValueError(f"there are only {len(order)} families of fonts below FONT_FOLDERS.")
+    held_out = set(order[: math.ceil(HELD_OUT_FAMILIES * len(order))])
+    used = [name for name in order if name not in held_out][:families]
+    faces = [face for face in found if face.family in used]
+    return faces, [face for face in found if face.family in held_out]
+
+
+def digest_of(text: str) -> str:
+    """Return a number that is always the same for a text, in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def count_families(faces: Sequence[Face]) -> int:
+    """Return how many families some faces belong to."""
+    return len({face.family for face in faces})
+
+
+def draw_validation(faces: Sequence[Face], others: Sequence[Face]) -> dict[str, list[Part]]:
+    """Draw images to judge by: like those of the training, in other fonts, in other styles."""
+    none: Sequence[Callable] = ()
+    kinds = {
+        "images": (faces, HELD_OUT_STYLES, none),
+        "fonts": (others, HELD_OUT_STYLES, none),
+        "styles": (faces, none, HELD_OUT_STYLES),
+    }
+    for name, (theirs, without, surely) in kinds.items():
+        folder = WORK_FOLDER / f"val-{name}"
+        if not folder.exists():
+            seed = f"{SEED} val {name}"
+            parts.draw_part(folder, VAL_IMAGES, theirs, seed, without=without, surely=surely)
+    return {name: parts.open_part(WORK_FOLDER / f"val-{name}") for name in kinds}
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+
+def train(
+    net: CaptchaNet, faces: Sequence[Face], kinds: dict[str, list[Part]], state_file: Path
+) -> None:
+    """Train ``net``, part by part, while another process draws; print a line per epoch."""
+    device = net.mean.device
+    optimizers = optimizers_for(net, LEARNING_RATE)
+    digest = digest_of(f"{count_families(faces)} {PARTS} {PART_IMAGES} {VIEWS} {SEED}")
+    history: runs.History = []
+    if state_file.exists():
+        history, _ = runs.load_state(state_file, net, optimizers, digest)
+    folder = WORK_FOLDER / "parts"
+    folder.mkdir(exist_ok=True)
+    first = max(0, len(history) - WINDOW + 1)
+    ramp = round(RAMP * PARTS)
+    drawing = multiprocessing.get_context("spawn").Process(
+        target=parts.keep_drawing, daemon=True,
+        args=(folder, range(first, PARTS), WINDOW + 3, PART_IMAGES, faces, f"{SEED}", ramp,
+              HELD_OUT_STYLES),
     )  # fmt: skip
-    made = None  # the first training begins from scratch
-    for number, settings in enumerate(TRAININGS, start=1):
-        folder = WORK_FOLDER / f"model{number}"
-        if not (folder / model.MODEL_NAME).exists():
-            call(
-                "train_script.py", f"SPLIT_FOLDER={WORK_FOLDER / 'split'}",
-                f"MODEL_FOLDER={folder}", f"START_FROM={made}", "SHOW_PLOTS=False",
-                f"RESUME={(folder / 'last.pt').exists()}", *settings.split(),
-            )  # fmt: skip
-        made = folder / model.MODEL_NAME
-    net, about = model.load_model(folder / model.MODEL_NAME)
-    val = {name: about["val"][name] for name in FIGURES}
-    model.save_model(net, MODEL_FILE, {"images": COUNTS, "val": val})
+    drawing.start()
+    print("epoch  train loss  chars %   images %: new, fonts, styles   rate     s")
+    steps = PART_IMAGES * VIEWS // BATCH_SIZE
+    for epoch in range(len(history), PARTS):
+        window = wait_for_parts(folder, range(max(0, epoch - WINDOW + 1), epoch + 1), drawing)
+        started = time.perf_counter()
+        net.train()
+        loss_sum, correct = 0.0, 0
+        for step in utils.progress(range(steps), f"epoch {epoch + 1}"):
+            schedule.set_rates(optimizers, (epoch + step / steps) / PARTS)
+            images, targets = random_batch(window, device)  # (B, 3, H, W), (B, L)
+            images = augment.recolour(augment.invert(images, 0.1), 0.1, 10, 4)
+            with model.autocast(device):
+                logits = net(images)  # (B, L, classes)
+            loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+            net.zero_grad()
+            loss.backward()
+            for optimizer in optimizers:
+                optimizer.step()
+            loss_sum += loss.item()
+            correct += (logits.argmax(dim=2) == targets).sum().item()
+        if not math.isfinite(loss_sum):
+            raise ValueError(f"the loss became infinite or NaN in epoch {epoch + 1}.")
+        row = {
+            "epoch": epoch + 1,
+            "train_loss": loss_sum / steps,
+            "train_character_accuracy": correct / (steps * BATCH_SIZE * parts.LENGTH),
+            "seconds": time.perf_counter() - started,
+        }
+        if (epoch + 1) % VAL_EVERY == 0 or epoch + 1 == PARTS:
+            row |= {name: judge(net, part) for name, part in kinds.items()}
+        history.append(row)
+        runs.save_state(
+            state_file, net, optimizers, {"history": history, "best": {}, "images": digest}
+        )
+        print(epoch_line(row, LEARNING_RATE * schedule.one_cycle((epoch + 1) / PARTS)), flush=True)
+    drawing.kill()
 
 
-def draw(folder: Path) -> None:
-    """Draw the images into a folder; the file names hold their labels."""
-    for form, count in COUNTS.items():
-        for number in utils.progress(range(count), form):
-            image, answer = forms.draw(form, number, SEED)
-            data = io.BytesIO()
-            image.save(data, "PNG")
-            (folder / f"{answer}-{form}{number}.png").write_bytes(data.getvalue())
+def epoch_line(row: dict[str, float], rate: float) -> str:
+    """Return the line of an epoch; the last three shares are there after some epochs only."""
+    shares = [f"{100 * row[name]:6.1f}" for name in ("images", "fonts", "styles") if name in row]
+    characters = f"{100 * row['train_character_accuracy']:7.2f}"
+    return (
+        f"{row['epoch']:5d}  {row['train_loss']:10.4f}  {characters}   {'  '.join(shares):24s}  "
+        f"{rate:.5f}  {row['seconds']:5.1f}"
+    )
 
 
-def call(script: str, *arguments: str) -> None:
-    """Run a script of the project; a mistake ends this one too."""
-    subprocess.run([sys.executable, str(utils.ROOT / script), *arguments], check=True)
+def wait_for_parts(
+    folder: Path, numbers: range, drawing: multiprocessing.context.SpawnProcess
+) -> list[Part]:
+    """Return the parts with these numbers as soon as all are drawn; remove older ones."""
+    places = [parts.part_folder(folder, number) for number in numbers]
+    for old in folder.glob("part?????"):
+        if old.name < places[0].name:
+            shutil.rmtree(old)
+    while not all(place.exists() for place in places):
+        if not drawing.is_alive():
+            raise ValueError(f"the drawing of {folder} ended early.")
+        time.sleep(0.2)
+    return [part for place in places for part in parts.open_part(place)]
+
+
+def random_batch(window: Sequence[Part], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return images (B, 3, H, W) float32 of one shape, and their targets (B, L) int64."""
+    sizes = torch.tensor([float(len(part.targets)) for part in window])
+    part = window[int(torch.multinomial(sizes, 1))]
+    rows = torch.randint(len(part.targets), (BATCH_SIZE,)).sort().values.numpy()
+    images, targets = torch.from_numpy(part.images[rows]), torch.from_numpy(part.targets[rows])
+    return images.to(device).float(), targets.to(device).long()
+
+
+def read_parts(net: CaptchaNet, some: Sequence[Part]) -> tuple[Tensor, Tensor]:
+    """Return the logits (N, L, classes) and the targets (N, L) of all images of some parts."""
+    logits = [model.compute_logits(net, torch.from_numpy(np.array(part.images))) for part in some]
+    targets = torch.cat([torch.from_numpy(part.targets).long() for part in some])
+    return torch.cat(logits), targets
+
+
+def judge(net: CaptchaNet, some: Sequence[Part]) -> float:
+    """Return the share of images read correctly, as the same text but for upper and lower case."""
+    logits, targets = read_parts(net, some)
+    read, wanted = (
+        model.decode_labels(classes.numpy(), CHARACTERS)
+        for classes in (logits.argmax(dim=2), targets)
+    )
+    return sum(a.lower() == b.lower() for a, b in zip(read, wanted, strict=True)) / len(wanted)
 
 
 if __name__ == "__main__":

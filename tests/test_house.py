@@ -19,8 +19,11 @@ MAY_IMPORT = {
     "run": set(),
     **{script: {*ROOMS, "model", "utils"} for script in SCRIPTS},
 }
-# The recipe of the practice model runs the scripts and keeps what they made.
-EXCEPTIONS = {"practice/recipe.py": {"practice", "model", "utils", "files"}}
+# The recipe of the practice model trains as train_script.py does, on images from a file of parts.
+EXCEPTIONS = {
+    "practice/recipe.py": {"practice", "training", "model", "utils", "files"},
+    "practice/parts.py": {"practice", "files"},
+}
 # The label window answers at once: torch would stop it for seconds.
 WITHOUT_TORCH = [
     "getData.py", "label_helper.py", "split_data.py", "utils.py", "crawling", "files",

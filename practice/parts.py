@@ -1,0 +1,124 @@
+"""Images for the training of the model that ships: drawn in parts, kept on disk as arrays."""
+
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from files.images import InputSpec, fit_image
+from practice import forms, styles
+from practice.glyphs import CHARACTERS, Face
+
+LENGTH = styles.LENGTHS[1]  # characters in the longest text
+# Height and width of what the network sees, from square images to long ones. Images of a batch
+# have one shape; all have about as many pixels.
+SHAPES = ((56, 112), (48, 136), (40, 160), (32, 200), (32, 256))
+OLDER = ("simple", "ripple", "noise", "mixed")  # forms that a share of the images has, too
+OLDER_SHARE = 0.1
+
+
+class Part(NamedTuple):
+    """Images of one shape."""
+
+    images: np.ndarray  # (N, 3, height, width) uint8, on disk
+    targets: np.ndarray  # (N, LENGTH) uint8, class numbers: 0 is the blank past the text's end
+
+
+def draw_image(
+    name: str,
+    faces: Sequence[Face],
+    hardest: float = 1.0,
+    without: Sequence[Callable] = (),
+    surely: Sequence[Callable] = (),
+) -> tuple[np.ndarray, str]:
+    """Draw the image of a name, (H, W, 3) uint8; return it and its text."""
+    rng = random.Random(name)
+    if not surely and rng.random() < OLDER_SHARE:
+        image, text = forms.FORMS[rng.choice(OLDER)](rng)
+        return np.asarray(image), text
+    return styles.draw(rng, faces, hardest, without, surely)
+
+
+def draw_part(
+    folder: Path,
+    count: int,
+    faces: Sequence[Face],
+    seed: str,
+    hardest: float = 1.0,
+    without: Sequence[Callable] = (),
+    surely: Sequence[Callable] = (),
+) -> None:
+    """Draw images and write them to a folder: for each shape an array of images and of targets.
+
+    The same arguments give the same images, but for the version of a font or a library.
+    """
+    images: dict[tuple[int, int], list[np.ndarray]] = {shape: [] for shape in SHAPES}
+    targets: dict[tuple[int, int], list[np.ndarray]] = {shape: [] for shape in SHAPES}
+    for number in range(count):
+        image, text = draw_image(f"{seed} {number}", faces, hardest, without, surely)
+        shape = best_shape(image, random.Random(f"{seed} {number} shape"))
+        images[shape].append(fit_image(image, InputSpec(*shape, 3)))
+        target = np.zeros(LENGTH, np.uint8)
+        target[: len(text)] = [CHARACTERS.index(character) + 1 for character in text]
+        targets[shape].append(target)
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    for shape in SHAPES:
+        if images[shape]:
+            name = "{}x{}".format(*shape)
+            np.save(unfinished / f"{name}.images.npy", np.stack(images[shape]))
+            np.save(unfinished / f"{name}.targets.npy", np.stack(targets[shape]))
+    unfinished.rename(folder)
+
+
+def best_shape(image: np.ndarray, rng: random.Random) -> tuple[int, int]:
+    """Return the shape that suits an image, or a neighbour of it: folders hold unlike images."""
+    aspect = image.shape[1] / image.shape[0] * rng.uniform(0.8, 1.2)
+    return min(SHAPES, key=lambda shape: abs(np.log(shape[1] / shape[0] / aspect)))
+
+
+def open_part(folder: Path) -> list[Part]:
+    """Return the images of a folder, shape by shape; they stay on disk until they are used."""
+    return [
+        Part(
+            np.load(file, mmap_mode="r"),
+            np.load(file.with_name(file.name.replace("images", "targets"))),
+        )
+        for file in sorted(folder.glob("*.images.npy"))
+    ]
+
+
+def keep_drawing(
+    folder: Path,
+    numbers: Iterable[int],
+    most: int,
+    count: int,
+    faces: Sequence[Face],
+    seed: str,
+    ramp: int,
+    without: Sequence[Callable],
+) -> None:
+    """Draw the parts with these numbers, one after the other, those that are not there.
+
+    Waits while there are ``most`` parts: who trains on them removes old ones. The first ``ramp``
+    parts go from easy images to hard ones: from scratch, hard ones alone teach nothing for long.
+    """
+    cv2.setNumThreads(1)
+    for number in numbers:
+        while len(list(folder.glob("part?????"))) >= most:
+            time.sleep(0.5)
+        if not part_folder(folder, number).exists():
+            hardest = min(1.0, 0.2 + 0.8 * number / ramp) if ramp else 1.0
+            place = part_folder(folder, number)
+            draw_part(place, count, faces, f"{seed} {number}", hardest, without)
+
+
+def part_folder(folder: Path, number: int) -> Path:
+    """Return where a part is kept."""
+    return folder / f"part{number:05d}"
