@@ -140,8 +140,9 @@ def new_net(data: Dataset, hyper: Hyperparameters) -> CaptchaNet:
     """Return a network to train on a dataset, on the fastest device."""
     widths = hyper.start.widths if hyper.start else model.WIDTHS
     net = CaptchaNet(data.charset, data.length, data.spec, hyper.head, widths)
-    net.set_normalisation(data.train.images)
-    if hyper.start is not None:
+    if hyper.start is None:
+        net.set_normalisation(data.train.images)
+    else:
         copy_matching_weights(net, hyper.start)
     net.to(model.best_device())
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

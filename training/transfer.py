@@ -24,10 +24,12 @@ def copy_matching_weights(net: CaptchaNet, trained: CaptchaNet) -> None:
             rows.append(row)
             their_rows.append(their_row)
     for name, value in own.items():
-        if name in ("mean", "std", "temperature") or name not in theirs:
+        if name == "temperature" or name not in theirs:
             continue
         given = theirs[name]
-        if "classifier" in name:
+        if name in ("mean", "std"):  # what the filters are used to; grey gets the mean of three
+            value.copy_(given if value.shape == given.shape else given.mean())
+        elif "classifier" in name:
             if value.shape[1:] == given.shape[1:]:
                 value[rows] = given[their_rows]
         elif name == "trunk.0.weight" and net.spec.channels != trained.spec.channels:

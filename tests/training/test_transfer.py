@@ -68,3 +68,16 @@ def test_an_equal_network_is_copied_completely(head):
     copy_matching_weights(new, old)
     images = random_images(4, old)
     assert torch.equal(model.compute_logits(new, images), model.compute_logits(old, images))
+
+
+def test_grey_and_coloured_networks_see_the_same_grey_image_alike():
+    for old_channels, new_channels in ((1, 3), (3, 1), (3, 3)):
+        old, new = (small_net(channels=c) for c in (old_channels, new_channels))
+        old.mean.fill_(90)
+        old.std.fill_(40)
+        copy_matching_weights(new, old)
+        grey = random_images(2, small_net(channels=1))
+        by_old, by_new = (
+            net.eval().attend(grey.repeat(1, net.spec.channels, 1, 1))[2] for net in (old, new)
+        )
+        assert torch.allclose(by_old, by_new, atol=1e-3)
