@@ -51,7 +51,7 @@ def practice_folder(
 ) -> Path:
     """Fill a folder with practice images named <answer>-<number>.png and return it.
 
-    With a ``size`` they are squares of so many pixels: the smaller, the faster the training.
+    With a ``size`` they are squares of so many pixels.
     """
     folder.mkdir(parents=True)
     for number in range(count):
