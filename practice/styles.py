@@ -103,10 +103,9 @@ def arrange(
     jump = rng.choice([0, 0.05, 0.3, 1])  # up and down, as a share of the room that there is
     slope, arc = (rng.uniform(-1, 1) * rng.choice([0, 0, hard]) for _ in range(2))
     narrow = rng.uniform(0.75, 1.3)
-    # Between letters, as a share of a capital's height: most stand close, some touch or overlap.
-    gap = rng.choice([rng.uniform(0.02, 0.3), rng.uniform(0.2, 1.2), rng.uniform(-0.25, 0.05)])
-    if gap < 0:
-        gap *= hard
+    # Between letters, as a share of a capital's height: most stand close or far apart. Below 0, as
+    # a share of the letter's width: they touch or overlap.
+    gap = rng.choice([rng.uniform(0, 0.3), rng.uniform(0.2, 1.2), -0.45 * hard * rng.random()])
     monospaced = rng.choice([True, False])
 
     letters = []
@@ -134,9 +133,9 @@ def arrange(
         above = round(y + scale * middle - len(mask) / 2)
         above = max(min(above, height - len(mask) - 1), min(1, height - len(mask)))
         letters.append((mask, round(x + (pitch - mask.shape[1]) / 2), above))
-        x += pitch + gap * capital
+        x += pitch + gap * capital if gap > 0 else max((1 + gap) * pitch, 0.2 * capital)
     right = max(left + mask.shape[1] for mask, left, _ in letters)
-    x = max(x - gap * capital, right)
+    x = max(x - max(0, gap) * capital, right)
     width = x + capital * rng.choice([rng.uniform(0.1, 0.5), rng.uniform(0.3, 2)])
     if width > WIDEST * height:  # a margin less, where the letters leave room
         width = max(WIDEST * height, right + 2)

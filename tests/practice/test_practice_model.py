@@ -1,3 +1,7 @@
+"""The model that ships, and the recipe that makes it."""
+
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -5,45 +9,81 @@ from helpers import run_script
 
 import model
 import utils
-from practice import forms, recipe
+from files.images import FOUND
+from practice import forms, parts
+from practice.glyphs import CHARACTERS
 
 
 @pytest.mark.parametrize(
-    ("form", "least"), [("simple", 55), ("ripple", 55), ("noise", 48), ("mixed", 42)]
+    ("form", "least"), [("simple", 55), ("ripple", 55), ("noise", 40), ("mixed", 40), ("wild", 20)]
 )
 def test_the_shipped_model_reads_the_practice_forms(form, least):
-    net, about = model.load_model(utils.PRACTICE_MODEL)
-    assert form in about["images"]
+    net, _ = model.load_model(utils.PRACTICE_MODEL)
     drawn = [forms.draw(form, number, seed=99) for number in range(60)]
-    images = torch.stack([model.prepare(net, np.asarray(image)) for image, _ in drawn])
-    predictions = model.read_images(net, images)
-    correct = [p.text == answer for p, (_, answer) in zip(predictions, drawn, strict=True)]
+    images = [np.asarray(image) for image, _ in drawn]
+    characters = "".join(sorted({c for _, answer in drawn for c in answer.lower()}))
+    model.suit(net, images, characters, None)
+    read = model.read_images(net, torch.stack([model.prepare(net, image) for image in images]))
+    correct = [p.text == answer.lower() for p, (_, answer) in zip(read, drawn, strict=True)]
     assert sum(correct) >= least
 
 
-def test_the_shipped_model_is_small_and_says_nothing_about_the_computer_that_trained_it():
-    assert utils.PRACTICE_MODEL.stat().st_size < 4_000_000
-    _, about = model.load_model(utils.PRACTICE_MODEL)
-    assert set(about) == {"images", "val"}
-    assert list(about["val"]) == list(recipe.FIGURES)
+def test_the_shipped_model_reads_any_site_is_small_and_says_nothing_about_a_computer():
+    assert utils.PRACTICE_MODEL.stat().st_size < 8_000_000
+    net, about = model.load_model(utils.PRACTICE_MODEL)
+    assert net.charset == CHARACTERS
+    assert net.spec.cut == FOUND
+    assert set(about) == {"images", "views", "val", "families"}
+    assert not any("/" in family for family in about["families"])
+    assert len(about["families"]) >= 300
 
 
-def test_the_recipe_makes_such_a_model(tmp_path):
+def test_the_recipe_makes_such_a_model_and_goes_on_behind_what_is_done(tmp_path):
     """With few images and two short epochs: it need not read well."""
     arguments = [
-        "practice/recipe.py", "COUNTS={'digit': 120}", "TRAININGS=['EPOCHS=1', 'EPOCHS=1']",
-        f"WORK_FOLDER={tmp_path}", f"MODEL_FILE={tmp_path / 'made.safetensors'}",
+        "practice/recipe.py", "PARTS=2", "PART_IMAGES=100", "VAL_IMAGES=20", "BATCH_SIZE=20",
+        f"FONT_FOLDERS={[str(tmp_path / 'fonts')]}", f"WORK_FOLDER={tmp_path / 'work'}",
+        "WIDTHS=(8, 8, 8)", f"MODEL_FILE={tmp_path / 'made.safetensors'}",
     ]  # fmt: skip
-    run_script(*arguments, cwd="/")
-    _, about = model.load_model(tmp_path / "made.safetensors")
-    assert set(about) == {"images", "val"}
-    assert about["images"] == {"digit": 120}
-    assert list(about["val"]) == list(recipe.FIGURES)
-    _, first = model.load_model(tmp_path / "model1" / model.MODEL_NAME)
-    _, second = model.load_model(tmp_path / "model2" / model.MODEL_NAME)
-    assert first["constants"]["START_FROM"] is None
-    assert "model1" in second["constants"]["START_FROM"]
-    trained = (tmp_path / "model2" / model.MODEL_NAME).stat().st_mtime_ns
-    done = run_script(*arguments, cwd="/")  # goes on behind what is done
-    assert "epoch" not in done.stdout
-    assert (tmp_path / "model2" / model.MODEL_NAME).stat().st_mtime_ns == trained
+    (tmp_path / "fonts").mkdir()
+    for number, name in enumerate(["DejaVuSans", "DejaVuSerif-Bold", "STIXGeneral", "cmr10"]):
+        (tmp_path / "fonts" / f"{number}.ttf").symlink_to(forms.font_file(name))
+    made = run_script(*arguments, cwd="/")
+    assert "3 families to draw with, 1 held out" in made.stdout
+    net, about = model.load_model(tmp_path / "made.safetensors")
+    assert (net.charset, net.length, net.widths) == (CHARACTERS, parts.LENGTH, (8, 8, 8))
+    assert about["images"] == 200
+    assert set(about["val"]) == {"images", "fonts", "styles"}
+    assert len(about["families"]) == 3
+    again = run_script(*arguments, cwd="/")
+    assert "\n    1 " not in again.stdout
+    once_more, _ = model.load_model(tmp_path / "made.safetensors")
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, once_more.state_dict()[name])
+
+
+def test_a_part_has_each_image_in_a_shape_that_suits_it_with_its_text(tmp_path):
+    parts.draw_part(tmp_path / "part00000", 60, forms.wild_faces(), "a seed", hardest=0)
+    found = parts.open_part(tmp_path / "part00000")
+    assert sum(len(part.targets) for part in found) == 60
+    read = {
+        tuple(row): image.tobytes()
+        for part in found
+        for row, image in zip(part.targets, part.images, strict=True)
+    }
+    for number in range(60):
+        _, text = parts.draw_image(f"a seed {number}", forms.wild_faces(), 0)
+        classes = [CHARACTERS.index(c) + 1 for c in text] + [0] * (parts.LENGTH - len(text))
+        assert tuple(classes) in read
+    parts.draw_part(tmp_path / "again", 60, forms.wild_faces(), "a seed", hardest=0)
+    for part, again in zip(found, parts.open_part(tmp_path / "again"), strict=True):
+        assert (part.images == again.images).all()
+
+
+def test_long_images_get_long_shapes():
+    rng = random.Random(0)
+    for height, width in parts.SHAPES:
+        image = np.zeros((height, width, 3), np.uint8)
+        shapes = {parts.best_shape(image, rng) for _ in range(200)}
+        assert (height, width) in shapes
+        assert len(shapes) <= 3
