@@ -165,18 +165,17 @@ class CaptchaNet(nn.Module):
         # The logits are divided by it so that confidence means what it says: see calibration.py.
         self.register_buffer("temperature", torch.ones(()))
 
-        # At the end 1/8 of the width is left, and 1/8 of the height or less.
-        height, width = spec.height // 2, spec.width // 2
-        blocks = []
-        for channels_in, channels, pool in zip(widths, widths[1:], POOLS, strict=False):
-            blocks.append(ConvBlock(channels_in, channels, pool))
-            height, width = height // pool[0], width // pool[1]
-        self.trunk = nn.Sequential(
+        layers = [
             nn.Conv2d(spec.channels, widths[0], 5, stride=2, padding=2, bias=False),
             nn.BatchNorm2d(widths[0]),
             nn.ReLU(),  # (B, widths[0], H/2, W/2)
-            *blocks,  # (B, widths[-1], h, w)
-        )
+        ]
+        # At the end 1/8 of the width is left, and 1/8 of the height or less.
+        height, width = spec.height // 2, spec.width // 2
+        for channels_in, channels, pool in zip(widths, widths[1:], POOLS, strict=False):
+            layers.append(ConvBlock(channels_in, channels, pool))
+            height, width = height // pool[0], width // pool[1]
+        self.trunk = nn.Sequential(*layers)  # (B, widths[-1], h, w)
         classes = len(charset) + 1
         weights = classes * (widths[-1] if head == "attention" else 32 * height * width * length)
         # A forged model file could ask for any amount of memory.
