@@ -145,6 +145,17 @@ def double_edged(rng: random.Random, mask: np.ndarray) -> np.ndarray:
     return cv2.max(wide if rng.random() < 0.6 else cv2.erode(wide, square(3)), ring)
 
 
+def extruded(rng: random.Random, mask: np.ndarray) -> np.ndarray:
+    """Give the letter depth: an outline, and behind it the edge of a block."""
+    wide = cv2.copyMakeBorder(mask, 7, 7, 7, 7, cv2.BORDER_CONSTANT)
+    block, dx, dy = wide, rng.choice([-1, 1]), rng.choice([-1, 1])
+    for step in range(1, rng.choice([3, 4, 6])):
+        block = cv2.max(block, np.roll(wide, (step * dy, step * dx), (0, 1)))
+    front = cv2.erode(wide, square(3)) if rng.random() < 0.5 else wide
+    edges = cv2.morphologyEx(block, cv2.MORPH_GRADIENT, square(3))
+    return cv2.max(block - front, edges) if rng.random() < 0.5 else block - front
+
+
 def dotted(rng: random.Random, mask: np.ndarray) -> np.ndarray:
     """Make the letter of dots."""
     step, thick = rng.choice([4, 5, 6]), rng.choice([2, 3])
@@ -186,4 +197,4 @@ def square(side: int) -> np.ndarray:
     return np.ones((side, side), np.uint8)
 
 
-EFFECTS = (bolder, thinner, hollow, double_edged, dotted, striped, crumbled, in_pixels)
+EFFECTS = (bolder, thinner, hollow, double_edged, extruded, dotted, striped, crumbled, in_pixels)

@@ -31,6 +31,7 @@ class Palette(NamedTuple):
     grey: bool  # no colours at all
     ground: Colour
     contrast: int  # by how many levels the ink differs from the ground, in one channel at least
+    inks: tuple[Colour, ...]  # of the letters: one for all, or several
 
 
 Step = Callable[[random.Random, np.ndarray, Palette, float], np.ndarray]
@@ -166,16 +167,13 @@ def paste_letters(
     hard: float,
 ) -> None:
     """Write the letters into an image: in one colour or each in its own, raised or shadowed."""
-    one_colour = rng.random() < 0.5
-    colour = ink(rng, palette)
-    second = ink(rng, palette)
+    second = ink(rng, palette.grey, palette.ground, palette.contrast)
     pale = rng.choice([1, 1, rng.uniform(0.4, 1)])
     manner = rng.choice(["plain"] * 5 + ["shadow", "raised", "gradient"])
     offset = rng.choice([1, 2]) * (1 if len(canvas) < 40 else 2)
     dx, dy = rng.choice([-offset, 0, offset]), rng.choice([-offset, offset])
     for mask, left, top in letters:
-        if not one_colour:
-            colour = ink(rng, palette)
+        colour = rng.choice(palette.inks)
         if manner == "shadow":
             paste(canvas, mask, left + dx, top + dy, second, 0.7)
         elif manner == "raised":
@@ -228,32 +226,33 @@ def any_palette(rng: random.Random, hard: float) -> Palette:
     if rng.random() < 0.2:
         ground = [255] * 3
     contrast = round(rng.uniform(110 - 60 * hard, 170))
-    return Palette(grey, (ground[0], ground[1], ground[2]), contrast)
+    red, green, blue = ground
+    inks = [ink(rng, grey, (red, green, blue), contrast) for _ in range(rng.choice([1, 1, 2, 6]))]
+    return Palette(grey, (red, green, blue), contrast, tuple(inks))
 
 
-def any_colour(rng: random.Random, palette: Palette) -> Colour:
-    """Return any colour that a style may use."""
-    if palette.grey:
+def any_colour(rng: random.Random, grey: bool) -> Colour:
+    """Return any colour, or any grey."""
+    if grey:
         return (rng.randint(0, 255),) * 3
     return rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255)
 
 
-def ink(rng: random.Random, palette: Palette) -> Colour:
+def ink(rng: random.Random, grey: bool, ground: Colour, contrast: int) -> Colour:
     """Return a colour that differs enough from the ground."""
     for _ in range(20):
-        colour = any_colour(rng, palette)
-        difference = max(abs(a - b) for a, b in zip(colour, palette.ground, strict=True))
-        if difference > palette.contrast:
+        colour = any_colour(rng, grey)
+        if max(abs(a - b) for a, b in zip(colour, ground, strict=True)) > contrast:
             return colour
-    return (0, 0, 0) if sum(palette.ground) > 384 else (255, 255, 255)
+    return (0, 0, 0) if sum(ground) > 384 else (255, 255, 255)
 
 
 def disturbing_colour(rng: random.Random, palette: Palette) -> Colour:
     """Return a colour for what disturbs: like the letters', any, or little unlike the ground."""
     kind = rng.random()
     if kind < 0.5:
-        return ink(rng, palette)
-    colour = any_colour(rng, palette)
+        return rng.choice(palette.inks)
+    colour = any_colour(rng, palette.grey)
     return colour if kind < 0.75 else mix(palette.ground, colour, rng.uniform(0.1, 0.5))
 
 
@@ -271,7 +270,7 @@ def gradient(rng: random.Random, canvas: np.ndarray, palette: Palette, hard: flo
     height, width = canvas.shape[:2]
     x, y = np.linspace(0, 1, width)[None, :, None], np.linspace(0, 1, height)[:, None, None]
     along = rng.choice([x, 1 - x, y, 1 - y, (x + y) / 2, abs(2 * x - 1)])
-    other = np.array(any_colour(rng, palette)) - palette.ground
+    other = np.array(any_colour(rng, palette.grey)) - palette.ground
     return shifted(canvas, along * other * rng.uniform(0.05, 0.2 + 0.5 * hard))
 
 
@@ -345,7 +344,7 @@ def patches(rng: random.Random, canvas: np.ndarray, palette: Palette, hard: floa
     height, width = canvas.shape[:2]
     weak = rng.uniform(0.1, 0.2 + 0.5 * hard)
     for _ in range(rng.randint(1, 12)):
-        colour = mix(palette.ground, any_colour(rng, palette), weak)
+        colour = mix(palette.ground, any_colour(rng, palette.grey), weak)
         points = np.array([[rng.uniform(0, width), rng.uniform(0, height)] for _ in range(3)])
         kind = rng.random()
         if kind < 0.4:
@@ -368,7 +367,7 @@ def strange_letters(
     cut = rng.random() < 0.3
     for _ in range(rng.randint(3, 25)):
         weak = rng.uniform(0.3, 0.8) if cut else rng.uniform(0.1, 0.15 + 0.3 * hard)
-        colour = mix(palette.ground, any_colour(rng, palette), weak)
+        colour = mix(palette.ground, any_colour(rng, palette.grey), weak)
         size = height / 22 * rng.uniform(0.2, 0.4)
         y = rng.choice([rng.uniform(-2, 2), height + 10 * size]) if cut else rng.uniform(0, height)
         place = (round(rng.uniform(0, width)), round(y))
@@ -625,6 +624,7 @@ def few_colours(
 
 
 GROUNDS = (gradient, specks, grain, clouds, stripes, grid, patches, strange_letters)
-DISTURBANCES = (lines, curves, arcs, dots, specks, grid, inverted, frame)
+# Lines and curves are what most websites disturb with.
+DISTURBANCES = (lines, lines, curves, curves, arcs, dots, specks, grid, inverted, frame)
 BENDS = (waves, ripple, bulge, elastic, perspective)
 CAMERA = (blurred, sharpened, resampled, compressed, few_colours)
