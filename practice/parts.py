@@ -1,5 +1,6 @@
 """Images for the training of the model that ships: drawn in parts, kept on disk as arrays."""
 
+import multiprocessing
 import random
 import shutil
 import time
@@ -110,13 +111,21 @@ def keep_drawing(
     parts go from easy images to hard ones: from scratch, hard ones alone teach nothing for long.
     """
     cv2.setNumThreads(1)
+    trainer = multiprocessing.parent_process()
     for number in numbers:
-        while len(list(folder.glob("part?????"))) >= most:
+        while is_alive(trainer) and len(list(folder.glob("part?????"))) >= most:
             time.sleep(0.5)
-        if not part_folder(folder, number).exists():
+        if not is_alive(trainer):  # it was killed; who goes on with the training draws anew
+            return
+        place = part_folder(folder, number)
+        if not place.exists():
             hardest = min(1.0, 0.2 + 0.8 * number / ramp) if ramp else 1.0
-            place = part_folder(folder, number)
             draw_part(place, count, faces, f"{seed} {number}", hardest, without)
+
+
+def is_alive(process: multiprocessing.process.BaseProcess | None) -> bool:
+    """Tell whether a process has not ended; None stands for one that is always there."""
+    return process is None or process.is_alive()
 
 
 def part_folder(folder: Path, number: int) -> Path:
