@@ -49,7 +49,7 @@ MAX_WEIGHTS = 100_000_000  # of the head
 MODEL_NAME = "captcha.safetensors"  # in a model folder
 SURE = 0.98  # an image read with this confidence at first sight is looked at once only
 LEAST_SAMPLE = 20  # fewer images of a site do not show whether its labels have one length
-ONE_LENGTH = 0.9  # of the half of them that is read most surely: then all have it
+ONE_LENGTH = 0.8  # of the half of them that is read most surely: then all have it
 FORMAT = "captcha-recognizer 2"  # stands in every model file
 
 
@@ -337,7 +337,8 @@ def suit(
     if length is not None or len(sample) < LEAST_SAMPLE:
         return None
     read = read_images(net, torch.stack([prepare(net, image) for image in sample]))
-    read.sort(key=lambda prediction: -prediction.confidence)
+    # By the confidence of a character, or the shorter texts would come first.
+    read.sort(key=lambda read: read.confidence ** (1 / max(1, len(read.text))), reverse=True)
     lengths = [len(prediction.text) for prediction in read[: len(read) // 2]]
     usual, count = Counter(lengths).most_common(1)[0]
     if usual == 0 or count < ONE_LENGTH * len(lengths):
