@@ -31,9 +31,10 @@ import model
 import utils
 from files.images import FOUND, InputSpec
 from model import CaptchaNet
-from practice import glyphs, parts, styles
+from practice import glyphs, parts
 from practice.glyphs import CHARACTERS, Face
 from practice.parts import Part
+from practice.steps import grounds, transforms
 from training import augment, runs, schedule
 from training.calibration import fit_temperature
 from training.dataset import Split
@@ -56,7 +57,7 @@ MODEL_FILE = utils.PRACTICE_MODEL  # what is made
 # --------------------------------------------------------------------------------------------------
 
 HELD_OUT_FAMILIES = 0.1
-HELD_OUT_STYLES = (glyphs.double_edged, styles.bulge, styles.stripes)
+HELD_OUT_STYLES = (glyphs.double_edged, transforms.bulge, grounds.stripes)
 RAMP = 0.15  # share of the training in which the images become as hard as they get
 VAL_EVERY = 5  # epochs
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from practice import forms, glyphs, styles
+from practice.steps.canvas import any_palette
 
 STEPS = [*styles.GROUNDS, *styles.DISTURBANCES, *styles.BENDS, *styles.CAMERA]
 NAMES = [step.__name__ for step in STEPS]
@@ -45,7 +46,7 @@ def test_each_step_changes_an_image_and_keeps_its_size(step, hard):
     for seed in range(20):
         rng = random.Random(seed)
         noise = np.random.default_rng(seed).integers(0, 256, (rng.choice([22, 45, 90]), 130, 3))
-        palette = styles.any_palette(rng, hard)
+        palette = any_palette(rng, hard)
         canvas = noise.astype(np.uint8)
         result = step(rng, canvas.copy(), palette, hard)
         assert result.shape == canvas.shape
@@ -84,7 +85,7 @@ def test_what_is_never_and_what_is_always_taken_can_be_named(monkeypatch):
 def test_the_ink_differs_from_the_ground():
     for seed in range(300):
         rng = random.Random(seed)
-        palette = styles.any_palette(rng, 1)
+        palette = any_palette(rng, 1)
         for colour in palette.inks:
             assert max(abs(a - b) for a, b in zip(colour, palette.ground, strict=True)) > 49
 
