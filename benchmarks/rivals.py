@@ -11,9 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import numpy as np
-import onnxruntime
+from typing import Any
 
 
 def ddddocr_reader(characters: str) -> Callable[[bytes], str]:
@@ -59,8 +57,10 @@ def whisperer_reader(characters: str) -> Callable[[bytes], str]:
     return read
 
 
-def one_thread(file: Path) -> onnxruntime.InferenceSession:
+def one_thread(file: Path) -> Any:
     """Return an ONNX model that runs on one thread."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
@@ -68,8 +68,8 @@ def one_thread(file: Path) -> onnxruntime.InferenceSession:
 
 def collapsed(steps: Sequence[str]) -> str:
     """Return the text of CTC's steps: repeated characters count once, blanks ("") not at all."""
-    before = np.array(["", *steps[:-1]])
-    return "".join(np.array(steps)[np.array(steps) != before])
+    before = ["", *steps[:-1]]
+    return "".join(text for text, last in zip(steps, before, strict=False) if text != last)
 
 
 READERS = {"ddddocr": ddddocr_reader, "captcha-whisperer": whisperer_reader}
