@@ -11,7 +11,8 @@ import sys
 import tokenize
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import UnionType
+from typing import Any, NamedTuple, get_args, get_origin
 
 from tqdm import tqdm
 
@@ -94,7 +95,8 @@ def parse_value(name: str, text: str, kind: Any) -> Any:  # noqa: ANN401 (any li
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         value = text
-    kinds = getattr(kind, "__args__", (kind,))  # the members of a union
+    members = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    kinds = [get_origin(member) or member for member in members]  # list, of list[str]
     if type(value) in kinds:  # type(), not isinstance(): True must not pass for a number
         return value
     if float in kinds and type(value) is int:

@@ -31,7 +31,7 @@ import model
 import utils
 from files.images import FOUND, InputSpec
 from model import CaptchaNet
-from practice import glyphs, parts
+from practice import glyphs, parts, styles
 from practice.glyphs import CHARACTERS, Face
 from practice.parts import Part
 from practice.steps import grounds, transforms
@@ -49,6 +49,7 @@ VIEWS = 2  # how often each image is seen, on average
 BATCH_SIZE = 128
 LEARNING_RATE = 0.003
 WIDTHS = (16, 32, 64, 128, 256)  # channels of the network, see model.py
+WITHOUT: list[str] = []  # steps or effects of styles.py that are not used, to see what they bring
 WINDOW = 8  # parts that an epoch takes its images from; a part takes 200 MB on disk
 VAL_IMAGES = 1000  # of each kind: other images, other fonts, other styles
 SEED = 123456789  # the practice source of getData.py never uses it
@@ -76,7 +77,7 @@ def main() -> None:
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = 0.01  # batches differ in shape: average over many
     net.to(model.best_device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    train(net, faces, kinds, WORK_FOLDER / "last.pt")
+    train(net, faces, (*HELD_OUT_STYLES, *steps_named(WITHOUT)), kinds, WORK_FOLDER / "last.pt")
 
     figures = {name: judge(net, part) for name, part in kinds.items()}
     unseen = [part for name in ("fonts", "styles") for part in kinds[name]]
@@ -101,6 +102,15 @@ def find_faces(folders: Sequence[Path], families: int | None) -> tuple[list[Face
     used = [name for name in order if name not in held_out][:families]
     faces = [face for face in found if face.family in used]
     return faces, [face for face in found if face.family in held_out]
+
+
+def steps_named(names: Sequence[str]) -> list[Callable]:
+    """Return the steps and effects with these names. Raises ValueError for another name."""
+    steps = (*glyphs.EFFECTS, *styles.GROUNDS, *styles.DISTURBANCES, *styles.BENDS, *styles.CAMERA)
+    found = {step.__name__: step for step in steps}
+    for name in set(names) - set(found):
+        raise ValueError(f"WITHOUT has {name!r}, which is not one of {', '.join(found)}.")
+    return [found[name] for name in names]
 
 
 def digest_of(text: str) -> str:
@@ -133,7 +143,11 @@ def draw_validation(faces: Sequence[Face], others: Sequence[Face]) -> dict[str, 
 
 
 def train(
-    net: CaptchaNet, faces: Sequence[Face], kinds: dict[str, list[Part]], state_file: Path
+    net: CaptchaNet,
+    faces: Sequence[Face],
+    without: Sequence[Callable],
+    kinds: dict[str, list[Part]],
+    state_file: Path,
 ) -> None:
     """Train ``net``, part by part, while another process draws; print a line per epoch."""
     device = net.mean.device
@@ -149,7 +163,7 @@ def train(
     drawing = multiprocessing.get_context("spawn").Process(
         target=parts.keep_drawing, daemon=True,
         args=(folder, range(first, PARTS), WINDOW + 3, PART_IMAGES, faces, f"{SEED}", ramp,
-              HELD_OUT_STYLES),
+              without),
     )  # fmt: skip
     drawing.start()
     print("epoch  train loss  chars %   images %: new, fonts, styles   rate     s")

@@ -56,6 +56,15 @@ def test_settings_read_each_kind(script):
         assert f"'{digits}'" in script(f"NAME={digits}").stdout
 
 
+def test_a_list_of_texts_is_read_as_a_list_alone_or_in_a_union():
+    for kind in (list[str], list[str] | None):
+        assert utils.parse_value("NAMES", "['a', 'b']", kind) == ["a", "b"]
+        assert utils.parse_value("NAMES", "[]", kind) == []
+        with pytest.raises(ValueError, match="list"):
+            utils.parse_value("NAMES", "a", kind)
+    assert utils.parse_value("NAMES", "None", list[str] | None) is None
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
