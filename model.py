@@ -11,11 +11,12 @@ A convolutional trunk turns the image into a small map of features:
 
 57 in all. The model that ships, which has the characters of all websites to know, goes on:
 
-    128  20 x 5     ConvBlock: convolution 3x3, pooling 2x1; another   29.5 + 23.6
+    128  20 x 5     ConvBlock: convolution 3x3, pooling 1x2; another   29.5 + 23.6
     256  20 x 2     the features
 
-That makes 110; a training that begins with it has the same network. Pooling costs more than leaving out every second pixel, and late pooling more than early;
-both read better. A head then says which character stands at each position. There are two:
+That makes 110; a training that begins with it has the same network. Pooling costs more than leaving
+out every second pixel, and late pooling more than early; both read better. A head then says which
+character stands at each position. There are two:
 
 ``attention``  The network counts. For each column of the map it estimates how much of a character
                stands there; the running sum from the left is the number of characters so far.
