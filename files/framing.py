@@ -12,6 +12,7 @@ import numpy as np
 from files.images import WHOLE, WRITTEN, Box, InputSpec, crop, read_image, written_box
 
 MAX_AREA = 6400  # pixels that the network sees of an image: more takes longer
+LEAST_HEIGHT, MOST_ASPECT = 32, 8  # of what the network sees; longer images are shrunk to fit
 HEIGHT = 40  # small images are enlarged to it: the model that ships was trained at this size
 SAMPLE = 200  # images of a site, at most, by which a general model is suited to it
 LEAST_IMAGES = 10  # fewer do not show where nothing is ever written
@@ -58,8 +59,9 @@ def find_frame(images: Sequence[np.ndarray], channels: int | None = None) -> Inp
     aspects = np.clip([part.shape[1] / part.shape[0] for part in parts], 1 / MAX_ASPECT, MAX_ASPECT)
     usual, widest = np.percentile(aspects, [75, 98], method="lower")
     height = max(HEIGHT, np.median([part.shape[0] for part in parts]))
-    height = max(16, 8 * round(min(height, math.sqrt(MAX_AREA / usual)) / 8))
-    aspect = min(widest, max(usual, MAX_AREA / height**2))  # wider ones, too, if there is room
+    height = max(LEAST_HEIGHT, 8 * round(min(height, math.sqrt(MAX_AREA / usual)) / 8))
+    aspect = max(usual, MAX_AREA / height**2)  # wider ones, too, if there is room
+    aspect = min(widest, aspect, MOST_ASPECT)
     width = max(16, 8 * math.ceil(height * aspect / 8 - 0.25))
     if channels is None:
         # A pixel is coloured if its channels differ by more than JPEG compression explains.
