@@ -18,9 +18,9 @@ def enough_epochs(count: int, batch_size: int, from_trained: bool) -> int:
     """Return for how many epochs to plan: about a batch for each image, 600 to 1200.
 
     More images are worth more time: there is more in them that can be learnt. A trained network
-    needs 300 to 800. Every image is seen at least 5 times.
+    needs 180 to 800. Every image is seen at least 5 times.
     """
-    batches = min(800, max(300, count * 2 // 3)) if from_trained else min(1200, max(600, count))
+    batches = min(800, max(180, count * 2 // 3)) if from_trained else min(1200, max(600, count))
     return max(5, round(batches / len(epoch_batches(count, batch_size))))
 
 

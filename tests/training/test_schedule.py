@@ -79,7 +79,7 @@ def test_a_shorter_training_resumes_as_if_it_had_never_stopped(easy, tmp_path, m
 
 
 @pytest.mark.parametrize("count", [2, 50, 300, 700, 845, 2000, 100_000])
-@pytest.mark.parametrize(("trained", "low", "high"), [(False, 600, 1200), (True, 300, 800)])
+@pytest.mark.parametrize(("trained", "low", "high"), [(False, 600, 1200), (True, 180, 800)])
 def test_a_plan_has_so_many_batches_or_five_looks_at_every_image(count, trained, low, high):
     batches = len(schedule.epoch_batches(count, 64))
     planned = batches * schedule.enough_epochs(count, 64, trained)
