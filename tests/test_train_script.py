@@ -87,7 +87,7 @@ def test_digits_are_learnt_and_every_result_is_written(trained, split):
             assert picture.width > 300
     rows = history_of(trained)
     assert [int(row["epoch"]) for row in rows] == list(range(1, 13))
-    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"]) / 2
+    assert float(rows[-1]["train_loss"]) < 0.1  # guessing: 2.3
     printed = (trained / "printed.txt").read_text()
     assert f"Test: {100 * written['test']['image_accuracy']:.1f} %" in printed
 
