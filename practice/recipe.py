@@ -152,7 +152,7 @@ def train(
     """Train ``net``, part by part, while another process draws; print a line per epoch."""
     device = net.mean.device
     optimizers = optimizers_for(net, LEARNING_RATE)
-    digest = digest_of(f"{count_families(faces)} {PARTS} {PART_IMAGES} {VIEWS} {SEED}")
+    digest = digest_of(f"{faces} {PARTS} {PART_IMAGES} {VIEWS} {WITHOUT} {SEED}")
     history: runs.History = []
     if state_file.exists():
         history, _ = runs.load_state(state_file, net, optimizers, digest)

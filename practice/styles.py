@@ -63,7 +63,7 @@ def draw(
     bends = some(BENDS, 0.3 + 1.2 * hard)
     for step in [*grounds, *under]:
         canvas = step(rng, canvas, palette, hard)
-    paste_letters(rng, canvas, letters, palette, hard)
+    paste_letters(rng, canvas, letters, palette)
     for step in [*bent, *bends, *over, *some(CAMERA, 0.5 + hard)]:
         canvas = step(rng, canvas, palette, hard)
     if palette.grey:
@@ -154,7 +154,6 @@ def paste_letters(
     canvas: np.ndarray,
     letters: Sequence[Letter],
     palette: Palette,
-    hard: float,
 ) -> None:
     """Write the letters into an image: in one colour or each in its own, raised or shadowed."""
     second = ink(rng, palette.grey, palette.ground, palette.contrast)
