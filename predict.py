@@ -24,6 +24,7 @@ from files.framing import read_sample
 from files.images import read_image
 from files.tables import write_table
 from model import CaptchaNet
+from reading import limits
 from utils import Prediction
 
 # ---- edit these ----------------------------------------------------------------------------------
@@ -54,7 +55,7 @@ def main() -> None:
     files = find_images([Path(argument) for argument in arguments] or [IMAGES])
     net, _ = model.load_model(utils.model_file(MODEL_FILE))
     net.to(model.best_device())
-    found = model.suit(net, read_sample(files), CHARACTERS, LENGTH)
+    found = limits.suit(net, read_sample(files), CHARACTERS, LENGTH)
     if found:
         characters = f"{found} character{'s' if found > 1 else ''}"
         utils.note(f"These captchas seem to have {characters}; LENGTH= changes that.")

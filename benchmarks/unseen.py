@@ -30,6 +30,7 @@ import model
 import utils
 from files.framing import read_sample, spread
 from files.images import read_image
+from reading import limits
 from utils import Prediction
 
 # ---- edit these ----------------------------------------------------------------------------------
@@ -96,7 +97,7 @@ def read_ours(files: Sequence[Path], characters: str) -> tuple[list[Prediction],
     """Read images as predict.py does; return the predictions and the seconds it took."""
     net, _ = model.load_model(utils.model_file(MODEL_FILE))
     known = {*net.charset.lower(), *net.charset.upper()}
-    model.suit(net, read_sample(files), "".join(c for c in characters if c in known), None)
+    limits.suit(net, read_sample(files), "".join(c for c in characters if c in known), None)
     started = time.perf_counter()
     predictions = []
     for batch in (files[start : start + 256] for start in range(0, len(files), 256)):

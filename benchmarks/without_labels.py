@@ -17,6 +17,7 @@ import model
 import utils
 from files.framing import read_sample
 from files.images import read_image
+from reading import limits
 
 # ---- edit these ----------------------------------------------------------------------------------
 IMAGE_FOLDER = utils.DATA / "download"  # the images
@@ -33,7 +34,7 @@ def main() -> None:
     utils.settings(globals(), sys.argv[1:])
     net, _ = model.load_model(utils.model_file(MODEL_FILE))
     labels = labels_of(IMAGE_FOLDER, LABELS_FILE, LABEL_PATTERN)
-    model.suit(net, read_sample(list(labels)), CHARACTERS, LENGTH)
+    limits.suit(net, read_sample(list(labels)), CHARACTERS, LENGTH)
     images = [model.prepare(net, read_image(file)) for file in utils.progress(labels, "reading")]
     predictions = model.read_images(net, torch.stack(images))
     correct = sum(

@@ -126,6 +126,7 @@ def serve(model_file: Path, folder: Path) -> None:
     import torch
 
     import model
+    from reading import limits
 
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     try:
@@ -133,7 +134,7 @@ def serve(model_file: Path, folder: Path) -> None:
         net, about = model.load_model(model_file)
         net.to(model.best_device())
         sample = read_sample([folder / name for name in site["sample"]])
-        model.suit(net, sample, site["characters"], site["length"])
+        limits.suit(net, sample, site["characters"], site["length"])
     except (ValueError, OSError) as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return

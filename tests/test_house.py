@@ -6,14 +6,15 @@ import pytest
 from helpers import project
 
 SCRIPTS = ("getData", "label_helper", "split_data", "train_script", "predict")
-ROOMS = ("crawling", "labelling", "training", "practice", "files")
+ROOMS = ("crawling", "labelling", "training", "reading", "practice", "files")
 MAY_IMPORT = {
     "files": set(),
     "utils": {"files"},
     "model": {"utils", "files"},
     "crawling": {"utils", "files"},
-    "labelling": {"model", "utils", "files"},
-    "training": {"model", "utils", "files"},
+    "labelling": {"model", "utils", "files", "reading"},
+    "reading": {"model", "utils", "files"},
+    "training": {"model", "utils", "files", "reading"},
     "practice": set(),
     "benchmarks": {*ROOMS, "model", "utils"},
     "run": set(),

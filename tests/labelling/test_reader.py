@@ -17,6 +17,7 @@ from files.framing import read_sample
 from files.images import FOUND, InputSpec, read_image
 from labelling import reader as reader_module
 from labelling.reader import Reader, find_model
+from reading import limits
 from utils import Prediction
 
 
@@ -87,7 +88,7 @@ def test_what_is_sure_to_occur_is_told_and_a_general_model_is_suited_to_the_site
         predictions, reader = read_all(file, folder, images[:4], (), sample, "Abc", length)
         assert reader.trouble == ""
         expected = model.load_model(file)[0]
-        model.suit(expected, read_sample([folder / name for name in sample]), "Abc", length)
+        limits.suit(expected, read_sample([folder / name for name in sample]), "Abc", length)
         assert expected.length == (length or 5)
         batch = [model.prepare(expected, read_image(folder / name)) for name in images[:4]]
         for name, read in zip(

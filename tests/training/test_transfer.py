@@ -4,6 +4,7 @@ from helpers import random_images, small_net
 from torch.nn import functional as F  # noqa: N812
 
 import model
+from reading import limits
 from training.transfer import copy_matching_weights
 
 
@@ -55,7 +56,7 @@ def test_a_character_starts_from_its_own_row_else_from_its_other_case_and_never_
 
 def test_a_limited_network_teaches_none():
     old = small_net()
-    model.limit(old, "ab", None)
+    limits.limit(old, "ab", None)
     with pytest.raises(ValueError, match="for reading only"):
         copy_matching_weights(small_net(), old)
 

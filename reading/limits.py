@@ -1,0 +1,67 @@
+"""What can occur on a site that a model was not trained on: its characters, lengths and frame."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+import model
+from files.framing import find_frame
+from files.images import FOUND
+from model import CaptchaNet
+
+LEAST_SAMPLE = 20  # fewer images of a site do not show whether its labels have one length
+ONE_LENGTH = 0.8  # of the half of them that is read most surely: then all have it
+
+
+def limit(net: CaptchaNet, characters: str | None, length: int | None) -> None:
+    """Have a network read only these characters, and only labels of this length; None: any.
+
+    A character's probability is its own plus that of its other case, unless that one is wanted
+    too: a site's labels may be small letters although it draws capitals. Such a network is for
+    reading only. Raises ValueError for what the network cannot read.
+    """
+    if characters is None and length is None:
+        return
+    wanted = "".join(dict.fromkeys(net.charset if characters is None else characters))
+    if not wanted:
+        raise ValueError("CHARACTERS is empty; it must have those that can occur.")
+    if length is not None and not 1 <= length <= net.length:
+        raise ValueError(f"LENGTH is {length}; the model reads 1 to {net.length} characters.")
+    number = {character: i for i, character in enumerate(net.known, start=1)}
+    never = len(net.known) + 1
+    rows = [[never if length else 0, never]]  # of the blank
+    for character in wanted:
+        own, other = (number.get(c, never) for c in (character, character.swapcase()))
+        if own == other == never:
+            raise ValueError(f"CHARACTERS has {character!r}, which the model cannot read.")
+        rows.append([own, never if character.swapcase() in wanted else other])
+    net.rows = torch.tensor(rows, device=net.mean.device)
+    net.charset, net.length = wanted, length or net.length
+
+
+def suit(
+    net: CaptchaNet, images: Iterable[np.ndarray], characters: str | None, length: int | None
+) -> int | None:
+    """Limit a network, and suit a general one to a site, by a sample of its RGB images (H, W, 3).
+
+    A general model finds its frame, and without ``length`` whether the labels have one length; then
+    it is limited to that, and it is returned. Other models need no ``images``: none is read then.
+    """
+    limit(net, characters, length)
+    sample = list(images) if net.spec.cut == FOUND else []
+    if not sample:
+        return None
+    net.spec = find_frame(sample, net.spec.channels)
+    if length is not None or len(sample) < LEAST_SAMPLE:
+        return None
+    read = model.read_images(net, torch.stack([model.prepare(net, image) for image in sample]))
+    # By the confidence of a character, or the shorter texts would come first.
+    read.sort(key=lambda read: read.confidence ** (1 / max(1, len(read.text))), reverse=True)
+    lengths = [len(prediction.text) for prediction in read[: len(read) // 2]]
+    usual, count = Counter(lengths).most_common(1)[0]
+    if usual == 0 or count < ONE_LENGTH * len(lengths):
+        return None
+    limit(net, None, usual)
+    return usual
