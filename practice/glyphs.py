@@ -1,5 +1,6 @@
 """The letters of many fonts as masks, and what can be done to a mask: hollow, dotted, in pixels."""
 
+import math
 import random
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
@@ -85,7 +86,7 @@ def is_complete(face: Face) -> bool:
     return len({(one.mask.tobytes(), one.top) for one in glyphs}) >= len(CHARACTERS) - 2
 
 
-def legible(faces: Sequence[Face], least: float = 0.6) -> list[Face]:
+def legible(faces: Sequence[Face], least: float = 0.75) -> list[Face]:
     """Return the faces of whose glyphs at least this share is read correctly, case ignored.
 
     Some faces are pictures, or so adorned that nobody would write a captcha in them. Who reads is a
@@ -191,10 +192,30 @@ def in_pixels(rng: random.Random, mask: np.ndarray) -> np.ndarray:
     return cv2.resize(square_ink, mask.shape[::-1], interpolation=cv2.INTER_NEAREST)
 
 
+def warped(rng: random.Random, mask: np.ndarray) -> np.ndarray:
+    """Bend the letter by itself, in a wave."""
+    wide = cv2.copyMakeBorder(mask, 5, 5, 5, 5, cv2.BORDER_CONSTANT)
+    y, x = np.mgrid[: wide.shape[0], : wide.shape[1]].astype(np.float32)
+    wave = 2 * math.pi / (CAPITAL * rng.uniform(0.6, 2))
+    dx, dy = (rng.uniform(2, 5) * np.sin(along * wave + rng.uniform(0, 6)) for along in (y, x))
+    return cv2.remap(wide, x + dx, y + dy, cv2.INTER_LINEAR)
+
+
+def split(rng: random.Random, mask: np.ndarray) -> np.ndarray:
+    """Cut the letter across, and move the upper part aside."""
+    wide = cv2.copyMakeBorder(mask, 0, 0, 6, 6, cv2.BORDER_CONSTANT)
+    cut = round(len(wide) * rng.uniform(0.3, 0.7))
+    shift = rng.choice([-1, 1]) * rng.randint(2, 6)
+    return np.concatenate([np.roll(wide[:cut], shift, axis=1), wide[cut:]])
+
+
 @lru_cache
 def square(side: int) -> np.ndarray:
     """Return a square of ones, (side, side)."""
     return np.ones((side, side), np.uint8)
 
 
-EFFECTS = (bolder, thinner, hollow, double_edged, extruded, dotted, striped, crumbled, in_pixels)
+EFFECTS = (
+    bolder, thinner, hollow, double_edged, extruded, dotted, striped, crumbled, in_pixels, warped,
+    split,
+)  # fmt: skip

@@ -80,7 +80,7 @@ def draw_part(
 
 def best_shape(image: np.ndarray, rng: random.Random) -> tuple[int, int]:
     """Return the shape that suits an image, or a neighbour of it: folders hold unlike images."""
-    aspect = image.shape[1] / image.shape[0] * rng.uniform(0.8, 1.2)
+    aspect = image.shape[1] / image.shape[0] * rng.uniform(0.7, 1.4)
     return min(SHAPES, key=lambda shape: abs(np.log(shape[1] / shape[0] / aspect)))
 
 

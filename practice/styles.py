@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from practice.glyphs import CAPITAL, CHARACTERS, DIGITS, EFFECTS, SMALL, Face, glyph
-from practice.steps.canvas import Colour, Palette, any_palette, ink, mix
+from practice.glyphs import CAPITAL, CHARACTERS, DIGITS, EFFECTS, SMALL, Face, glyph, square
+from practice.steps.canvas import Colour, Palette, any_colour, any_palette, ink, mix
 from practice.steps.disturbances import DISTURBANCES
 from practice.steps.grounds import GROUNDS
 from practice.steps.transforms import BENDS, CAMERA
@@ -155,10 +155,10 @@ def paste_letters(
     letters: Sequence[Letter],
     palette: Palette,
 ) -> None:
-    """Write the letters into an image: in one colour or each in its own, raised or shadowed."""
+    """Write the letters into an image: plain, raised, shadowed, outlined, each on a tile."""
     second = ink(rng, palette.grey, palette.ground, palette.contrast)
     pale = rng.choice([1, 1, rng.uniform(0.4, 1)])
-    manner = rng.choice(["plain"] * 5 + ["shadow", "raised", "gradient"])
+    manner = rng.choice(["plain"] * 8 + ["shadow", "raised", "gradient", "outlined", "tiles"])
     offset = rng.choice([1, 2]) * (1 if len(canvas) < 40 else 2)
     dx, dy = rng.choice([-offset, 0, offset]), rng.choice([-offset, offset])
     for mask, left, top in letters:
@@ -169,6 +169,14 @@ def paste_letters(
             light, dark = (mix(palette.ground, end, 0.6) for end in ((255, 255, 255), (0, 0, 0)))
             paste(canvas, mask, left - dx, top - dy, light, 1)
             paste(canvas, mask, left + dx, top + dy, dark, 1)
+        elif manner == "outlined":
+            wide = cv2.copyMakeBorder(mask, 2, 2, 2, 2, cv2.BORDER_CONSTANT)
+            paste(canvas, cv2.dilate(wide, square(3)), left - 2, top - 2, second, 1)
+        elif manner == "tiles":
+            ground = mix(palette.ground, any_colour(rng, palette.grey), rng.uniform(0.1, 0.3))
+            canvas[max(0, top - 2) : top + len(mask) + 2, max(0, left) : left + mask.shape[1]] = (
+                ground
+            )
         fill: Colour | np.ndarray = colour
         if manner == "gradient":
             down = np.linspace(0, 1, len(mask))[:, None, None]  # (h, 1, 1)

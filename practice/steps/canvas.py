@@ -66,10 +66,12 @@ def ink(rng: random.Random, grey: bool, ground: Colour, contrast: int) -> Colour
 
 
 def disturbing_colour(rng: random.Random, palette: Palette) -> Colour:
-    """Return a colour for what disturbs: like the letters', any, or little unlike the ground."""
+    """Return a colour for what disturbs: like the letters', the ground's, between, or any."""
     kind = rng.random()
-    if kind < 0.5:
+    if kind < 0.45:
         return rng.choice(palette.inks)
+    if kind < 0.55:  # over the letters, it cuts them
+        return palette.ground
     colour = any_colour(rng, palette.grey)
     return colour if kind < 0.75 else mix(palette.ground, colour, rng.uniform(0.1, 0.5))
 

@@ -13,7 +13,7 @@ def waves(rng: random.Random, canvas: np.ndarray, palette: Palette, hard: float)
     """Shift rows and columns in waves."""
     y, x = places(canvas)
     side = len(canvas)
-    across, along = (side * rng.uniform(0.01, 0.03 + 0.07 * hard) for _ in range(2))
+    across, along = (side * rng.uniform(0.01, 0.03 + 0.1 * hard) for _ in range(2))
     long_x, long_y = (2 * math.pi / (side * rng.uniform(0.6, 3)) for _ in range(2))
     dx = across * np.sin(y * long_y + rng.uniform(0, 6)) * rng.choice([0, 1, 1])
     dy = along * np.sin(x * long_x + rng.uniform(0, 6))
@@ -80,7 +80,7 @@ def perspective(
 
 def blurred(rng: random.Random, canvas: np.ndarray, palette: Palette, hard: float) -> np.ndarray:
     """Blur the image."""
-    return cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.3, 0.5 + hard) * len(canvas) / 50)
+    return cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.3, 0.5 + 1.3 * hard) * len(canvas) / 50)
 
 
 def sharpened(rng: random.Random, canvas: np.ndarray, palette: Palette, hard: float) -> np.ndarray:
