@@ -12,9 +12,10 @@ A convolutional trunk turns the image into a small map of features:
 57 in all. The model that ships, which has the characters of all websites to know, goes on:
 
     128  20 x 5     ConvBlock: convolution 3x3, pooling 1x2; another   29.5 + 23.6
+    256  20 x 2     SelfAttention                                      11.3
     256  20 x 2     the features
 
-That makes 110; a training that begins with it has the same network. Pooling costs more than leaving
+That makes 121; a training that begins with it has the same network. Pooling costs more than leaving
 out every second pixel, and late pooling more than early; both read better. A head then says which
 character stands at each position. There are two:
 
@@ -31,8 +32,7 @@ character stands at each position. There are two:
 
 import json
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 
-from files.framing import find_frame
 from files.images import FOUND, InputSpec, fit_image, input_spec
 from files.tensors import load_tensors, save_tensors
 from utils import Prediction
@@ -54,8 +53,6 @@ MAX_LENGTH = 1000  # characters in a label
 MAX_WEIGHTS = 100_000_000  # of the head
 MODEL_NAME = "captcha.safetensors"  # in a model folder
 SURE = 0.98  # an image read with this confidence at first sight is looked at once only
-LEAST_SAMPLE = 20  # fewer images of a site do not show whether its labels have one length
-ONE_LENGTH = 0.8  # of the half of them that is read most surely: then all have it
 FORMAT = "captcha-recognizer 2"  # stands in every model file
 
 
@@ -78,6 +75,40 @@ class ConvBlock(nn.Module):
         # Pooling first leaves batch norm and ReLU a quarter of the work.
         x = F.relu(self.norm1(self.pool(self.conv1(x))))
         return x + F.relu(self.norm2(self.conv2(x)))
+
+
+class SelfAttention(nn.Module):
+    """What stands at the other places of the map, near ones first, helps to name what is here.
+
+    (Vaswani et al. 2017, "Attention Is All You Need"; the distance as in Press et al. 2022, "Train
+    Short, Test Long".)
+    """
+
+    def __init__(self, channels: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.BatchNorm2d(channels)
+        self.query, self.key, self.value, self.out = (
+            nn.Conv2d(channels, channels, 1, bias=False) for _ in range(4)
+        )
+        nn.init.zeros_(self.out.weight)  # at first it changes nothing
+        # How much less a head attends to a place one column further away.
+        self.slope = nn.Parameter(2.0 ** torch.arange(1, 1 - heads, -1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h, w)."""
+        height, width = x.shape[2:]
+        y = self.norm(x)
+        query, key, value = (
+            layer(y).flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3)
+            for layer in (self.query, self.key, self.value)
+        )  # (B, heads, h * w, C / heads)
+        column = torch.arange(width, device=x.device).repeat(height)  # (h * w,)
+        distance = (column[:, None] - column).abs()  # (h * w, h * w)
+        scores = (query @ key.transpose(2, 3)).float() / math.sqrt(query.shape[3])
+        attention = (scores - self.slope[:, None, None] * distance).softmax(dim=3)
+        y = attention.to(value.dtype) @ value  # (B, heads, h * w, C / heads)
+        return x + self.out(y.transpose(2, 3).flatten(1, 2).unflatten(2, (height, width)))
 
 
 class AttentionHead(nn.Module):
@@ -153,6 +184,7 @@ class CaptchaNet(nn.Module):
         spec: InputSpec,
         head: str = "attention",
         widths: Sequence[int] = WIDTHS,
+        context: bool = False,
     ) -> None:
         super().__init__()
         if head not in HEADS:
@@ -160,9 +192,9 @@ class CaptchaNet(nn.Module):
         if spec.cut == FOUND and head == "flatten":
             raise ValueError("HEAD=flatten reads images of one size; a general model needs all.")
         self.charset, self.length, self.spec, self.head_name = charset, length, spec, head
-        self.widths = tuple(widths)
-        # limit() makes the charset another than what the classifier knows. Then there is a row for
-        # each class, (classes, 2): the classes of the classifier that together are this one.
+        self.widths, self.context = tuple(widths), context
+        # reading/limits.py makes the charset another than what the classifier knows. Then there is
+        # a row for each class, (classes, 2): the classes of the classifier that together are it.
         self.known = charset
         self.register_buffer("rows", None, persistent=False)
         # Normalisation is part of the network, so whoever loads it cannot forget or change it.
@@ -181,6 +213,8 @@ class CaptchaNet(nn.Module):
         for channels_in, channels, pool in zip(widths, widths[1:], POOLS, strict=False):
             layers.append(ConvBlock(channels_in, channels, pool))
             height, width = height // pool[0], width // pool[1]
+        if context:
+            layers.append(SelfAttention(widths[-1]))
         self.trunk = nn.Sequential(*layers)  # (B, widths[-1], h, w)
         classes = len(charset) + 1
         weights = classes * (widths[-1] if head == "attention" else 32 * height * width * length)
@@ -205,7 +239,8 @@ class CaptchaNet(nn.Module):
         if self.rows is not None:
             raise ValueError("a limited network is for reading only; load the model again.")
         names = {"charset": self.charset, "length": self.length, "head": self.head_name}
-        return {**names, "widths": self.widths, "input": self.spec._asdict()}
+        trunk = {"widths": self.widths, "context": self.context}
+        return {**names, **trunk, "input": self.spec._asdict()}
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, (B, length, classes)."""
@@ -298,61 +333,6 @@ def decode_labels(classes: np.ndarray, charset: str) -> list[str]:
     return ["".join(charset[c - 1] for c in row if c > 0) for row in classes.tolist()]
 
 
-# ---------------------------------------------------------------- reading a site never seen
-
-
-def limit(net: CaptchaNet, characters: str | None, length: int | None) -> None:
-    """Have a network read only these characters, and only labels of this length; None: any.
-
-    A character's probability is its own plus that of its other case, unless that one is wanted
-    too: a site's labels may be small letters although it draws capitals. Such a network is for
-    reading only. Raises ValueError for what the network cannot read.
-    """
-    if characters is None and length is None:
-        return
-    wanted = "".join(dict.fromkeys(net.charset if characters is None else characters))
-    if not wanted:
-        raise ValueError("CHARACTERS is empty; it must have those that can occur.")
-    if length is not None and not 1 <= length <= net.length:
-        raise ValueError(f"LENGTH is {length}; the model reads 1 to {net.length} characters.")
-    number = {character: i for i, character in enumerate(net.known, start=1)}
-    never = len(net.known) + 1
-    rows = [[never if length else 0, never]]  # of the blank
-    for character in wanted:
-        own, other = (number.get(c, never) for c in (character, character.swapcase()))
-        if own == other == never:
-            raise ValueError(f"CHARACTERS has {character!r}, which the model cannot read.")
-        rows.append([own, never if character.swapcase() in wanted else other])
-    net.rows = torch.tensor(rows, device=net.mean.device)
-    net.charset, net.length = wanted, length or net.length
-
-
-def suit(
-    net: CaptchaNet, images: Iterable[np.ndarray], characters: str | None, length: int | None
-) -> int | None:
-    """Limit a network, and suit a general one to a site, by a sample of its RGB images (H, W, 3).
-
-    A general model finds its frame, and without ``length`` whether the labels have one length; then
-    it is limited to that, and it is returned. Other models need no ``images``: none is read then.
-    """
-    limit(net, characters, length)
-    sample = list(images) if net.spec.cut == FOUND else []
-    if not sample:
-        return None
-    net.spec = find_frame(sample, net.spec.channels)
-    if length is not None or len(sample) < LEAST_SAMPLE:
-        return None
-    read = read_images(net, torch.stack([prepare(net, image) for image in sample]))
-    # By the confidence of a character, or the shorter texts would come first.
-    read.sort(key=lambda read: read.confidence ** (1 / max(1, len(read.text))), reverse=True)
-    lengths = [len(prediction.text) for prediction in read[: len(read) // 2]]
-    usual, count = Counter(lengths).most_common(1)[0]
-    if usual == 0 or count < ONE_LENGTH * len(lengths):
-        return None
-    limit(net, None, usual)
-    return usual
-
-
 # ---------------------------------------------------------------- the model file
 
 
@@ -392,5 +372,5 @@ def build(architecture: dict[str, Any]) -> CaptchaNet:
     widths = architecture.get("widths", WIDTHS)
     if not all(type(width) is int and 0 < width <= MAX_WIDTH for width in widths):
         raise ValueError(f"{widths} are no numbers of channels")
-    spec = input_spec(architecture["input"])
-    return CaptchaNet(charset, length, spec, architecture["head"], widths)
+    spec, context = input_spec(architecture["input"]), bool(architecture.get("context"))
+    return CaptchaNet(charset, length, spec, architecture["head"], widths, context)

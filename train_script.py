@@ -138,12 +138,13 @@ def check(constants: dict[str, Any]) -> None:
 
 def new_net(data: Dataset, hyper: Hyperparameters) -> CaptchaNet:
     """Return a network to train on a dataset, on the fastest device."""
-    widths = hyper.start.widths if hyper.start else model.WIDTHS
-    net = CaptchaNet(data.charset, data.length, data.spec, hyper.head, widths)
-    if hyper.start is None:
+    start = hyper.start
+    widths, context = (start.widths, start.context) if start else (model.WIDTHS, False)
+    net = CaptchaNet(data.charset, data.length, data.spec, hyper.head, widths, context)
+    if start is None:
         net.set_normalisation(data.train.images)
     else:
-        copy_matching_weights(net, hyper.start)
+        copy_matching_weights(net, start)
     net.to(model.best_device())
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -49,6 +49,7 @@ VIEWS = 2  # how often each image is seen, on average
 BATCH_SIZE = 128
 LEARNING_RATE = 0.003
 WIDTHS = (16, 32, 64, 128, 256)  # channels of the network, see model.py
+START_FROM: Path | None = None  # a model whose weights it begins with; None: from scratch
 WITHOUT: list[str] = []  # steps or effects of styles.py that are not used, to see what they bring
 WINDOW = 8  # parts that an epoch takes its images from; a part takes 200 MB on disk
 VAL_IMAGES = 1000  # of each kind: other images, other fonts, other styles
@@ -72,10 +73,17 @@ def main() -> None:
     print(f"{count_families(faces)} families to draw with, {count_families(others)} held out")
     kinds = draw_validation(faces, others)
 
-    net = CaptchaNet(CHARACTERS, parts.LENGTH, InputSpec(40, 160, 3, FOUND), widths=WIDTHS)
+    spec = InputSpec(40, 160, 3, FOUND)
+    net = CaptchaNet(CHARACTERS, parts.LENGTH, spec, widths=WIDTHS, context=True)
+    if START_FROM is not None:  # what that one has not keeps its first, random weights
+        start, _ = model.load_model(START_FROM)
+        net.load_state_dict(net.state_dict() | start.state_dict())
+        net.temperature.fill_(1)
     for layer in net.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = 0.01  # batches differ in shape: average over many
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0  # no image comes often enough to be learnt by heart
     net.to(model.best_device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     train(net, faces, (*HELD_OUT_STYLES, *steps_named(WITHOUT)), kinds, WORK_FOLDER / "last.pt")
 
@@ -152,14 +160,14 @@ def train(
     """Train ``net``, part by part, while another process draws; print a line per epoch."""
     device = net.mean.device
     optimizers = optimizers_for(net, LEARNING_RATE)
-    digest = digest_of(f"{faces} {PARTS} {PART_IMAGES} {VIEWS} {WITHOUT} {SEED}")
+    digest = digest_of(f"{faces} {PARTS} {PART_IMAGES} {VIEWS} {WITHOUT} {SEED} {START_FROM}")
     history: runs.History = []
     if state_file.exists():
         history, _ = runs.load_state(state_file, net, optimizers, digest)
     folder = WORK_FOLDER / "parts"
     folder.mkdir(exist_ok=True)
     first = max(0, len(history) - WINDOW + 1)
-    ramp = round(RAMP * PARTS)
+    ramp = round(RAMP * PARTS) if START_FROM is None else 0
     drawing = multiprocessing.get_context("spawn").Process(
         target=parts.keep_drawing, daemon=True,
         args=(folder, range(first, PARTS), WINDOW + 3, PART_IMAGES, faces, f"{SEED}", ramp,

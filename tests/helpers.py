@@ -106,10 +106,10 @@ def split_practice(folder: Path, count: int, form: str = "simple", size: int | N
     return split
 
 
-def small_net(head="attention", charset="abc", length=3, size=(16, 48), channels=1):
+def small_net(head="attention", charset="abc", length=3, size=(16, 48), channels=1, context=False):
     """Return a network with random weights, always the same."""
     torch.manual_seed(0)
-    return CaptchaNet(charset, length, InputSpec(*size, channels), head)
+    return CaptchaNet(charset, length, InputSpec(*size, channels), head, context=context)
 
 
 def random_images(count: int, net: CaptchaNet, seed: int = 0) -> torch.Tensor:

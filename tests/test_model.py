@@ -9,10 +9,9 @@ from helpers import random_images, small_net
 from torch.nn import functional as F  # noqa: N812
 
 import model
-from files.images import FOUND, InputSpec
+from files.images import InputSpec
 from files.tensors import save_tensors
 from training.calibration import confidences_of
-from utils import Prediction
 
 
 @pytest.mark.parametrize("head", model.HEADS)
@@ -32,8 +31,9 @@ def test_a_tiny_set_is_memorised(head):
 
 
 @pytest.mark.parametrize("head", model.HEADS)
-def test_the_model_file_rebuilds_the_same_network(tmp_path, head):
-    net = small_net(head, charset="ab\N{SNOWMAN}", channels=3)
+@pytest.mark.parametrize("context", [False, True])
+def test_the_model_file_rebuilds_the_same_network(tmp_path, head, context):
+    net = small_net(head, charset="ab\N{SNOWMAN}", channels=3, context=context)
     images = random_images(9, net)
     net.set_normalisation(images)
     net.train()(images)  # moves the batch norm away from its first values
@@ -42,6 +42,33 @@ def test_the_model_file_rebuilds_the_same_network(tmp_path, head):
     assert loaded.architecture() == net.architecture()
     assert about == {"val": {"image_accuracy": 0.5}}
     assert torch.equal(model.compute_logits(loaded, images), model.compute_logits(net, images))
+
+
+def test_self_attention_changes_nothing_at_first_then_is_a_mean_of_all_places():
+    layer = model.SelfAttention(8, heads=2).eval()
+    x = torch.randn(3, 8, 2, 5)
+    assert torch.equal(layer(x), x)
+    torch.nn.init.normal_(layer.out.weight)
+    x = x.requires_grad_()
+    y = layer(x)
+    for b in range(3):
+        tokens = layer.norm(x)[b].flatten(1).T  # (10, 8)
+        query, key, value = (
+            tokens @ one.weight[:, :, 0, 0].T for one in (layer.query, layer.key, layer.value)
+        )
+        seen = torch.zeros(10, 8)
+        for head, half in enumerate((slice(0, 4), slice(4, 8))):
+            for i in range(10):
+                scores = torch.stack([
+                    query[i, half] @ key[j, half] / 2 - layer.slope[head] * abs(i % 5 - j % 5)
+                    for j in range(10)
+                ])  # fmt: skip
+                seen[i, half] = scores.softmax(0) @ value[:, half]
+        expected = x[b] + (seen @ layer.out.weight[:, :, 0, 0].T).T.unflatten(1, (2, 5))
+        assert torch.allclose(y[b], expected, atol=1e-5)
+    (gradient,) = torch.autograd.grad(y[0, 0, 0, 0], x)
+    assert (gradient[0].abs().sum(0) > 0).all()  # every place tells
+    assert not gradient[1:].any()
 
 
 def test_attention_maps_are_shares_of_the_image():
@@ -104,142 +131,6 @@ def test_confidence_is_the_product_over_positions_and_blanks_are_left_out():
         assert prediction.text == "".join(" abc"[c] for c in best if c)
         assert prediction.confidence == pytest.approx(np.prod([max(row) for row in chances]))
         assert len(prediction.character_confidences) == len(prediction.text)
-
-
-# ---------------------------------------------------------------- limits, and sites never seen
-
-
-@pytest.mark.parametrize("head", model.HEADS)
-def test_a_wanted_character_gets_the_probability_of_both_cases_and_all_else_none(head):
-    free, net = (small_net(head, charset="aAbBc1", channels=3).eval() for _ in range(2))
-    for one in (free, net):
-        one.temperature.fill_(1.7)
-    images = random_images(5, net)
-    before = (model.compute_logits(free, images) / 1.7).softmax(2)  # (5, 3, 7)
-    model.limit(net, "1CbaA1", None)
-    assert (net.charset, net.length) == ("1CbaA", 3)
-    after = (model.compute_logits(net, images) / 1.7).softmax(2)
-    # blank, 1, C from c alone, b with B, then a and A, which are wanted both
-    expected = before[:, :, [0, 6, 5, 3, 1, 2]]
-    expected[:, :, 3] += before[:, :, 4]
-    assert torch.allclose(after, expected / expected.sum(2, keepdim=True), atol=1e-3)
-    model.limit(net, "A", None)  # again, of all that the classifier knows
-    alone = before[:, :, [0, 1]]
-    alone[:, :, 1] += before[:, :, 2]
-    after = (model.compute_logits(net, images) / 1.7).softmax(2)
-    assert torch.allclose(after, alone / alone.sum(2, keepdim=True), atol=1e-3)
-
-
-@pytest.mark.parametrize("head", model.HEADS)
-@pytest.mark.parametrize("blank", [-3, 3])
-def test_with_a_length_that_many_characters_are_read_with_a_probability(head, blank):
-    net = small_net(head, charset="abc", length=5)
-    for name, parameter in net.head.named_parameters():
-        if name.endswith("bias") and len(parameter) == 4:
-            parameter.data[0] += blank  # else nearly every position, or nearly none
-    images = random_images(9, net)
-    free = {len(prediction.text) for prediction in model.read_images(net, images)}
-    assert free != {2}
-    model.limit(net, "ab", 2)
-    logits, maps, _ = net.eval().attend(images)
-    assert logits.shape == (9, 2, 3)
-    assert maps is None or maps.shape[:2] == (9, 2)
-    for prediction in model.read_images(net, images):
-        assert len(prediction.text) == 2
-        assert set(prediction.text) <= set("ab")
-        assert prediction.confidence == pytest.approx(np.prod(prediction.character_confidences))
-        assert 0.25 <= prediction.confidence <= 1
-
-
-@pytest.mark.parametrize(
-    ("characters", "length", "words"),
-    [
-        ("abé", None, "CHARACTERS has 'é', which the model cannot read"),
-        ("ß", None, "CHARACTERS has 'ß'"),
-        ("", None, "CHARACTERS is empty"),
-        (None, 0, "LENGTH is 0; the model reads 1 to 3 characters"),
-        ("ab", 4, "LENGTH is 4"),
-    ],
-)
-def test_what_the_model_cannot_read_is_refused(characters, length, words):
-    net = small_net(charset="abS")
-    with pytest.raises(ValueError, match=words):
-        model.limit(net, characters, length)
-    model.limit(net, None, None)
-    assert (net.charset, net.length, net.rows) == ("abS", 3, None)
-
-
-def test_a_limited_network_is_not_saved(tmp_path):
-    net = small_net()
-    model.limit(net, None, 2)
-    with pytest.raises(ValueError, match="for reading only"):
-        model.save_model(net, tmp_path / "net.safetensors", {})
-    assert not list(tmp_path.iterdir())
-
-
-def general_net(**changes):
-    """Return a network with random weights that reads any site."""
-    net = small_net(size=(40, 160), channels=3, **changes)
-    net.spec = net.spec._replace(cut=FOUND)
-    return net.eval()
-
-
-def site_images(count, height=30, width=90):
-    """Return images of one size that differ on their left half alone."""
-    images = np.full((count, height, width, 3), 255, np.uint8)
-    images[:, 5:-5, 5:30] = np.random.default_rng(0).integers(0, 256, (count, height - 10, 25, 3))
-    return list(images)
-
-
-def test_a_general_model_finds_its_frame_and_another_reads_no_sample(tmp_path):
-    model.save_model(general_net(), tmp_path / "general.safetensors", {})
-    net, _ = model.load_model(tmp_path / "general.safetensors")
-    assert net.spec.cut == FOUND
-    model.suit(net, site_images(12), None, None)
-    assert net.spec == (40, 64, 3, (0, 0, 1, 45 / 90))  # small images are enlarged
-    assert model.prepare(net, site_images(1)[0]).shape == (3, 40, 64)
-    model.suit(general_net(), [], None, None)
-    own = small_net()
-
-    def never():
-        raise AssertionError("an image was read")
-        yield
-
-    model.suit(own, never(), "ab", 2)
-    assert (own.spec, own.charset, own.length) == (small_net().spec, "ab", 2)
-
-
-def test_a_general_model_with_layers_of_one_size_is_refused():
-    with pytest.raises(ValueError, match="HEAD=flatten"):
-        model.CaptchaNet("ab", 2, InputSpec(40, 160, 3, FOUND), "flatten")
-
-
-@pytest.mark.parametrize(
-    ("surest", "count", "length", "found"),
-    [
-        (["abcd"] * 8 + ["abc"] * 2, 20, None, 4),
-        (["abcd"] * 7 + ["abc"] * 3, 20, None, None),  # fewer than eight in ten
-        (["abcd"] * 9, 19, None, None),  # too few images
-        (["abcd"] * 10, 20, 2, None),  # the person says it
-        ([""] * 10, 20, None, None),
-    ],
-)
-def test_the_length_is_that_of_eight_in_ten_of_the_surer_half(
-    monkeypatch, surest, count, length, found
-):
-    unsure = [Prediction("a", 0.1, [0.1])] * (count - len(surest))
-    sure = [Prediction(text, 0.9, [0.9] * len(text)) for text in surest]
-    monkeypatch.setattr(model, "read_images", lambda net, images: unsure + sure)
-    net = general_net(length=5, charset="abcd")
-    assert model.suit(net, site_images(count), "abc", length) == found
-    assert (net.charset, net.length) == ("abc", found or length or 5)
-
-
-def test_short_texts_do_not_count_as_surer_than_long_ones(monkeypatch):
-    """Each character is read with the same confidence: half of the texts have three, half five."""
-    read = [Prediction(text, 0.9 ** len(text), [0.9] * len(text)) for text in ["abc", "abcab"] * 20]
-    monkeypatch.setattr(model, "read_images", lambda net, images: read)
-    assert model.suit(general_net(length=5, charset="abc"), site_images(40), None, None) is None
 
 
 # ---------------------------------------------------------------- the model file
