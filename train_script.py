@@ -2,11 +2,13 @@
 
     python train_script.py
     python train_script.py EPOCHS=30 HEAD=flatten MODEL_FOLDER=data/flatten
+    python train_script.py SPLIT_FOLDER=None UNLABELLED_FOLDER=data/download
 
-Reads data/split/, writes data/model/: captcha.safetensors (the model, best on validation),
-metrics.json, history.csv, runs.csv, and as pictures curves, confusion, mistakes, attention and
-augmented. previous.safetensors is the model before. last.pt lets an interrupted run go on:
-RESUME=True. With AUDIT_FOLDS also suspects.csv and suspects.png.
+The last one needs no label: a trained model teaches itself the site, see readings.png. Reads
+data/split/, writes data/model/: captcha.safetensors (the model, best on validation), metrics.json,
+history.csv, runs.csv, and as pictures curves, confusion, mistakes, attention and augmented.
+previous.safetensors is the model before. last.pt lets an interrupted run go on: RESUME=True. With
+AUDIT_FOLDS also suspects.csv and suspects.png.
 Next: python predict.py
 """
 
@@ -36,7 +38,8 @@ from training.runs import History, Training
 from training.transfer import copy_matching_weights
 
 # ---- edit these ----------------------------------------------------------------------------------
-SPLIT_FOLDER = utils.DATA / "split"  # train/, val/ and test/, made by split_data.py
+# train/, val/ and test/, made by split_data.py; None: no labels, only UNLABELLED_FOLDER
+SPLIT_FOLDER: Path | None = utils.DATA / "split"
 MODEL_FOLDER = utils.DATA / "model"  # the model, its figures and its pictures
 EPOCHS: int | None = None  # passes through the training images; None: enough for their number
 BATCH_SIZE = 64  # images per step
@@ -53,8 +56,10 @@ RESUME = False  # True: go on where an interrupted run stopped
 PATIENCE: int | None = None
 # characters that may occur although no label has them yet: with START_FROM they stay known
 CHARACTERS: str | None = None
+LENGTH: int | None = None  # characters in each image, where no label says it; None: as it seems
 TRAIN_IMAGES: int | None = None  # train on this many only, to see what labels are worth
-UNLABELLED_FOLDER: Path | None = None  # images without labels that help; about 5 times slower
+UNLABELLED_FOLDER: Path | None = None  # images without labels that help; twice as slow
+ROUNDS = 3  # of teaching itself, where there are no labels
 SEED = 0  # another number: other first weights, other order, other augmentation
 AUDIT_FOLDS = 0  # 4: afterwards, list the labels that look wrong; costs 4 more trainings
 SHOW_PLOTS = True  # False: never open a window
@@ -80,10 +85,18 @@ def main() -> None:
     plots.use_screen(SHOW_PLOTS)
     torch.manual_seed(SEED)
 
-    data = dataset.load(SPLIT_FOLDER, TRAIN_IMAGES, SEED, CHARACTERS or "")
-    originals = audit.originals(SPLIT_FOLDER) if AUDIT_FOLDS else {}
     start = None if START_FROM is None else model.load_model(utils.model_file(START_FROM))[0]
     hyper = Hyperparameters(HEAD, start, EPOCHS, BATCH_SIZE, LEARNING_RATE, PATIENCE)
+    characters = CHARACTERS
+    if UNLABELLED_FOLDER is not None and start is not None:
+        teacher = pseudo_labels.suited(start, UNLABELLED_FOLDER, CHARACTERS, LENGTH)
+        if SPLIT_FOLDER is None:
+            teach_itself(teacher, hyper, UNLABELLED_FOLDER, constants)
+            return
+        characters = teacher.charset
+    assert SPLIT_FOLDER is not None  # see check()
+    data = dataset.load(SPLIT_FOLDER, TRAIN_IMAGES, SEED, characters or "")
+    originals = audit.originals(SPLIT_FOLDER) if AUDIT_FOLDS else {}
     net = new_net(data, hyper)
     print(runs.describe(net, len(data.train.labels)))
 
@@ -91,10 +104,11 @@ def main() -> None:
     findings = checkup.before_training(net, data, rate, fresh=start is None)
     checkup.print_findings("before training", findings)
 
-    trainings = [train(net, data, hyper, MODEL_FOLDER / "last.pt", RESUME)]
-    if UNLABELLED_FOLDER is not None:
-        train_again = functools.partial(train_anew, hyper=hyper)
-        trainings += pseudo_labels.go_on(trainings[0], data, UNLABELLED_FOLDER, train_again)
+    if UNLABELLED_FOLDER is None:
+        trainings = [train(net, data, hyper, MODEL_FOLDER / "last.pt", RESUME)]
+    else:
+        pupil = functools.partial(train_pupil, hyper=hyper, labels=len(data.train.labels))
+        trainings = pseudo_labels.learn_from_both(start, data, UNLABELLED_FOLDER, pupil)
     net, history, rate = trainings[-1].best_net(), trainings[-1].history, trainings[-1].rate
 
     figures, test_logits = judge.judge(net, data)
@@ -126,11 +140,15 @@ def check(constants: dict[str, Any]) -> None:
         utils.at_least(name, constants[name], value)
     if constants["AUDIT_FOLDS"] == 1:
         raise ValueError("AUDIT_FOLDS is 1; it must be 2 or more, or 0 for no audit.")
+    if constants["SPLIT_FOLDER"] is None and constants["UNLABELLED_FOLDER"] is None:
+        raise ValueError("SPLIT_FOLDER is None: without labels, UNLABELLED_FOLDER must be given.")
+    if constants["SPLIT_FOLDER"] is None and constants["START_FROM"] is None:
+        raise ValueError("without labels, START_FROM must be a model that reads a little already.")
     rate = constants["LEARNING_RATE"]
     if rate is not None and not 0 < rate <= 1:
         raise ValueError(f"LEARNING_RATE is {rate}; it must lie between 0 and 1.")
     if constants["RESUME"] and constants["UNLABELLED_FOLDER"] is not None:
-        raise ValueError("with UNLABELLED_FOLDER there are three trainings; RESUME knows one only.")
+        raise ValueError("with UNLABELLED_FOLDER there are several trainings; RESUME knows one.")
 
 
 # ---- training ------------------------------------------------------------------------------------
@@ -152,6 +170,36 @@ def new_net(data: Dataset, hyper: Hyperparameters) -> CaptchaNet:
 def train_anew(data: Dataset, hyper: Hyperparameters) -> Training:
     """Train a new network; nothing is kept to resume from."""
     return train(new_net(data, hyper), data, hyper, None, resume=False)
+
+
+def train_pupil(data: Dataset, hyper: Hyperparameters, labels: int) -> Training:
+    """Train a new network for as long, and as fast, as suits so many labelled images."""
+    trained, images = hyper.start is not None, len(data.train.labels)
+    epoch = len(schedule.epoch_batches(images, hyper.batch_size))
+    epochs = hyper.epochs or max(1, round(schedule.enough_batches(labels, trained) / epoch))
+    rate = hyper.learning_rate or schedule.good_rate(labels, trained)
+    return train_anew(data, hyper._replace(epochs=epochs, learning_rate=rate))
+
+
+def teach_itself(
+    teacher: CaptchaNet, hyper: Hyperparameters, folder: Path, constants: dict[str, Any]
+) -> None:
+    """Let a network teach itself a site without a label; keep it, and say what it may be worth."""
+    data = dataset.without_labels(teacher.charset, teacher.length, teacher.spec)
+    images = dataset.load_unlabelled(folder, [], data.spec)
+    sure = pseudo_labels.share_sure(teacher, images)
+    if sure < pseudo_labels.LEAST_SURE:
+        share = f"{100 * sure:.0f} % of the characters in {folder} are read surely"
+        raise ValueError(f"{share}: too few. {pseudo_labels.HOPELESS}")
+    pupil = functools.partial(train_pupil, hyper=hyper, labels=0)
+    rounds = pseudo_labels.self_train(teacher, data, images, ROUNDS, pupil)
+    figures = judge.judge_without_labels(rounds, images) | {"constants": constants}
+    net, history = rounds[-1].training.net, rounds[-1].training.history
+    runs.keep_model(net, MODEL_FOLDER, figures, history)
+    judge.save_readings(rounds, images, MODEL_FOLDER)
+    judge.print_expected(figures)
+    print(f"The model and its pictures are in {MODEL_FOLDER}")
+    plots.show()
 
 
 def train(
@@ -187,7 +235,7 @@ def train(
         # Easy images need fewer epochs, but a number that a person gave is kept to.
         counts = 1 if hyper.epochs else min(pace, epochs - done)
         net.train()
-        loss_sum, correct = 0.0, 0
+        loss_sum, correct, known = 0.0, 0.0, 0.0
         batches = schedule.epoch_batches(count, hyper.batch_size)
         for number, batch in enumerate(utils.progress(batches, f"epoch {epoch}")):
             progress = (done + counts * number / len(batches)) / epochs
@@ -204,6 +252,7 @@ def train(
                 optimizer.step()
             loss_sum += loss.item()
             correct += (logits.argmax(dim=2) == targets).sum().item()
+            known += (targets >= 0).sum().item()  # all, unless nobody labelled the images
         if not math.isfinite(loss_sum):
             raise ValueError(
                 f"the loss became infinite or NaN in epoch {epoch}: LEARNING_RATE={rate:g} is too "
@@ -217,7 +266,7 @@ def train(
             "done": done,
             "progress": done / epochs,
             "train_loss": loss_sum / len(batches),
-            "train_character_accuracy": correct / (len(batches) * hyper.batch_size * data.length),
+            "train_character_accuracy": correct / known,
             "val_loss": scores.loss,
             "val_character_accuracy": scores.character_accuracy,
             "val_image_accuracy": scores.image_accuracy,

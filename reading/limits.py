@@ -1,7 +1,7 @@
 """What can occur on a site that a model was not trained on: its characters, lengths and frame."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -10,7 +10,12 @@ import model
 from files.framing import find_frame
 from files.images import FOUND
 from model import CaptchaNet
+from utils import Prediction
 
+SURE = 0.8  # a character that is read with this confidence occurs
+RARE = 0.1  # of how often a usual character occurs: one that is rarer was probably misread
+ONE_CASE = 0.95  # of the letters that show their case: then all letters have it
+SHOW_THEIR_CASE = "abdefghijklmnqrty"  # a small o looks like a capital one
 LEAST_SAMPLE = 20  # fewer images of a site do not show whether its labels have one length
 ONE_LENGTH = 0.8  # of the half of them that is read most surely: then all have it
 
@@ -65,3 +70,29 @@ def suit(
         return None
     limit(net, None, usual)
     return usual
+
+
+def find_characters(read: Sequence[Prediction]) -> str:
+    """Return the characters that a site seems to use, sorted, by what was read in a sample of it.
+
+    If nearly all letters have one case, all get it.
+    """
+    counts = Counter(
+        character
+        for prediction in read
+        for character, confidence in zip(
+            prediction.text, prediction.character_confidences, strict=True
+        )
+        if confidence >= SURE
+    )
+    small, capital = (
+        sum(counts[letter] for letter in letters)
+        for letters in (SHOW_THEIR_CASE, SHOW_THEIR_CASE.upper())
+    )
+    if max(small, capital) > ONE_CASE * (small + capital):
+        for letter in [character for character in counts if character.isascii()]:
+            count = counts.pop(letter)
+            counts[letter.lower() if small > capital else letter.upper()] += count
+    # The mean over the characters read, not over the charset: odd ones hardly count.
+    usual = sum(count**2 for count in counts.values()) / max(1, counts.total())
+    return "".join(sorted(letter for letter, count in counts.items() if count >= RARE * usual))

@@ -34,8 +34,8 @@ PINNED = {
     "train_script.py": [
         "EPOCHS=None", "BATCH_SIZE=64", "LEARNING_RATE=None", "HEAD=attention",
         "START_FROM=practice", "RESUME=False", "PATIENCE=None", "CHARACTERS=None",
-        "TRAIN_IMAGES=None", "UNLABELLED_FOLDER=None", "SEED=0", "AUDIT_FOLDS=0",
-        "SHOW_PLOTS=False",
+        "LENGTH=None", "TRAIN_IMAGES=None", "UNLABELLED_FOLDER=None", "ROUNDS=3", "SEED=0",
+        "AUDIT_FOLDS=0", "SHOW_PLOTS=False",
     ],
     "predict.py": ["CHARACTERS=None", "LENGTH=None", "MIN_CONFIDENCE=0.0", "SHOW_PLOTS=False"],
 }  # fmt: skip

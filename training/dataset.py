@@ -61,6 +61,13 @@ def load(folder: Path, train_images: int | None, seed: int, characters: str = ""
     return Dataset(charset, length, spec, train, val, test, paths)
 
 
+def without_labels(charset: str, length: int, spec: InputSpec) -> Dataset:
+    """Return a dataset without an image, for a network that has nobody's labels to learn from."""
+    images = torch.empty(0, spec.channels, spec.height, spec.width, dtype=torch.uint8)
+    nothing = Split([], images, torch.empty(0, length, dtype=torch.int64))
+    return Dataset(charset, length, spec, nothing, nothing, nothing, [])
+
+
 def choose(files: LabelledFiles, count: int, seed: int) -> list[tuple[Path, str]]:
     """Return ``count`` random files; a larger count includes those of a smaller one."""
     if count > len(files):

@@ -10,12 +10,15 @@ from torch import Tensor
 
 import model
 from model import CaptchaNet
-from training import plots
+from training import plots, pseudo_labels
 from training.augment import augment
 from training.calibration import confidences_of, coverage_table, fit_temperature
 from training.dataset import Dataset, Split
 from training.metrics import confusion_counts, describe
+from training.pseudo_labels import Round
 from training.runs import Training
+
+SPREAD = 0.05  # how far the accuracy that a network expects without any label is off, see README
 
 
 def judge(net: CaptchaNet, data: Dataset) -> tuple[dict[str, Any], Tensor]:
@@ -35,6 +38,27 @@ def judge(net: CaptchaNet, data: Dataset) -> tuple[dict[str, Any], Tensor]:
         "coverage": coverage_table(val_logits, test_logits, data.test),
     }
     return figures, test_logits
+
+
+def judge_without_labels(rounds: Sequence[Round], images: Tensor) -> dict[str, Any]:
+    """Return the figures of a network that taught itself, as they stand in metrics.json.
+
+    It expects to read as large a share of the images as its mean confidence says, in those that it
+    did not learn from. TEMPERATURE makes up for its being too sure; how well, differs from site to
+    site by some SPREAD.
+    """
+    net = rounds[-1].training.net
+    unseen = images[pseudo_labels.is_held_out(images)]
+    confidences = confidences_of(pseudo_labels.read(net, unseen, net.charset))
+    expected = confidences.mean().item()
+    reach = 1.96 * confidences.std().item() / len(unseen) ** 0.5 + SPREAD
+    return about_trainings([one.training for one in rounds]) | {
+        "labelled_images": 0,
+        "joined_images": [one.joined for one in rounds],
+        "expected_image_accuracy": expected,
+        "expected_image_accuracy_95": [max(0, expected - reach), min(1, expected + reach)],
+        "device": net.mean.device.type,
+    }
 
 
 def about_trainings(trainings: Sequence[Training]) -> dict[str, Any]:
@@ -82,6 +106,39 @@ def print_figures(figures: dict[str, Any]) -> None:
             f"Only confident answers (MIN_CONFIDENCE={row['min_confidence']}, found on "
             f"{val_images} validation images): {100 * row['answered']:.1f} % answered{correct}"
         )
+
+
+def print_expected(figures: dict[str, Any]) -> None:
+    """Say how well a network probably reads that learnt without a label."""
+    low, high = figures["expected_image_accuracy_95"]
+    share = f"{100 * figures['expected_image_accuracy']:.0f} % of such images"
+    print(
+        f"Nobody checked a reading. The model expects to read {share} correctly (probably "
+        f"{100 * low:.0f} to {100 * high:.0f} %); label_helper.py proposes what it reads."
+    )
+
+
+def save_readings(rounds: Sequence[Round], images: Tensor, folder: Path) -> None:
+    """Show for some images that no round learnt from what each teacher and the last pupil read.
+
+    Saves readings.png and augmented.png, and removes the pictures of another training.
+    """
+    net = rounds[-1].training.net
+    unseen = images[pseudo_labels.is_held_out(images)]
+    logits = [one.teacher for one in rounds] + [pseudo_labels.read(net, unseen, net.charset)]
+    shown, cells, titles, colours = some(len(unseen), 10), [], [], []
+    for i in shown:
+        texts = [
+            model.decode_labels(x[i : i + 1].argmax(dim=2).numpy(), net.charset)[0] for x in logits
+        ]
+        for text, x in zip(texts, logits, strict=True):
+            cells.append(unseen[i].numpy())
+            percent = 100 * confidences_of(x[i : i + 1]).item()
+            titles.append(f"{plots.visible(text) or 'nothing'}  {percent:.0f} %")
+            colours.append("black" if text == texts[-1] else "firebrick")
+    plots.save(plots.image_sheet(cells, titles, colours, len(logits)), folder / "readings.png")
+    for name in ("curves", "confusion", "mistakes", "attention"):
+        (folder / f"{name}.png").unlink(missing_ok=True)
 
 
 def save_pictures(
@@ -146,6 +203,6 @@ def save_augmented(split: Split, path: Path) -> None:
     plots.save(plots.image_sheet(images, titles, colours, columns=5), path)
 
 
-def some(count: int) -> np.ndarray:
-    """Return up to six of ``count`` numbers, evenly spread."""
-    return np.linspace(0, count - 1, min(6, count)).astype(int)
+def some(count: int, most: int = 6) -> np.ndarray:
+    """Return up to ``most`` of ``count`` numbers, evenly spread."""
+    return np.linspace(0, count - 1, min(most, count)).astype(int)

@@ -1,54 +1,194 @@
-"""Images without labels help: those that are read with confidence join the training.
+"""Images without labels teach a network: what it reads surely in them, it learns from.
 
-A network that learns from its own confident predictions gets better where it was unsure. (Lee 2013,
-"Pseudo-Label"; the next network sees them augmented, as in Xie et al. 2020, "Self-training with
-Noisy Student".)
+A model that has never seen a site is sure of many of its characters, and nearly all of those are
+right. A pupil that learns from them, bent and recoloured, gets to know how the site writes; so it
+is sure of more. It is the next one's teacher, and so on, a few times. (Lee 2013, "Pseudo-Label";
+the pupil sees harder images than its teacher, as in Xie et al. 2020, "Self-training with Noisy
+Student".) It goes wrong where most of what seems sure is not right: then the errors are learnt.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 import model
-from training.calibration import confidences_of, fit_temperature
-from training.dataset import Dataset, Split, encode_labels, join, load_unlabelled
+from files.framing import SAMPLE, read_sample
+from files.images import FOUND
+from model import CaptchaNet
+from reading import limits
+from training.calibration import fit_temperature
+from training.dataset import Dataset, Split, join, load_unlabelled, without_labels
 from training.runs import Training
+from utils import image_files
 
-ROUNDS = 2  # what the second network reads, the third may learn from
-CONFIDENT = 0.9  # a prediction with this confidence becomes a label
+SURE = 0.8  # a character that is read with this confidence is learnt from ...
+UNKNOWN = -100  # ... and this is the target of the others, which F.cross_entropy leaves out
+LEAST_SURE = 0.1  # of the characters: who is sure of fewer would teach nonsense
+HELD_OUT = 0.1  # of the images without labels; by them a training without any label is judged
+LABELLED_SHARE = 0.25  # of what a pupil sees, at least: what a person typed is worth more
+# How much too sure a network is that had none but its own readings to learn from.
+TEMPERATURE = 1.5
 
 
-def go_on(
-    training: Training, data: Dataset, folder: Path, train: Callable[[Dataset], Training]
-) -> list[Training]:
-    """Train anew, ROUNDS times, with what the network before reads confidently in a folder.
+HOPELESS = "It would teach itself nonsense: label some 50 images, and train with these too."
 
-    ``train`` trains a new network on a dataset. Returns the trainings; the last one counts. Images
-    of the split folder are left out.
+
+class Round(NamedTuple):
+    """What came of one teacher and its pupil."""
+
+    joined: int  # images that the pupil learnt from, besides those with labels
+    teacher: Tensor  # logits of the images that are held out if there are no labels
+    training: Training
+
+
+def suited(net: CaptchaNet, folder: Path, characters: str | None, length: int | None) -> CaptchaNet:
+    """Return a copy of a network, limited to what the images of a folder seem to hold.
+
+    ``characters`` and ``length`` are found from what it reads surely in a sample, where they are
+    None. Raises ValueError if nothing is read surely.
     """
-    unlabelled = load_unlabelled(folder, data.files, data.spec)
-    trainings = [training]
-    for _ in range(ROUNDS):
-        net = trainings[-1].best_net()
-        logits = model.read_logits(net, unlabelled)
-        val_logits = model.read_logits(net, data.val.images)
-        # Careful, because nobody checks these labels: no confidence is raised.
-        logits /= max(1, fit_temperature(val_logits, data.val, math.inf))
-        pseudo = confident_predictions(logits, unlabelled, data.charset)
+    teacher = copy.deepcopy(net).eval()
+    sample = list(read_sample(image_files(folder)))
+    if not sample:
+        raise ValueError(f"none of the images in {folder} can be read.")
+    length = limits.suit(teacher, sample, characters, length) or length
+    if net.spec.cut == FOUND and characters is None:
+        images = torch.stack([model.prepare(teacher, image) for image in sample])
+        characters = limits.find_characters(model.read_images(teacher, images))
+        if len(characters) < 2:
+            raise ValueError(f"next to nothing in {folder} is read surely. {HOPELESS}")
+        limits.limit(teacher, characters, length)
+    return teacher
+
+
+def as_teacher(net: CaptchaNet, data: Dataset) -> CaptchaNet:
+    """Return a copy of a network that reads what the labels of a dataset can have."""
+    teacher = copy.deepcopy(net).eval()
+    known = {*net.charset, *net.charset.swapcase()}
+    lengths = {len(label) for label in data.train.labels}
+    sure = len(lengths) == 1 and len(data.train.labels) >= limits.LEAST_SAMPLE
+    length = min(lengths) if sure and max(lengths) <= net.length else None
+    limits.limit(teacher, "".join(c for c in data.charset if c in known), length)
+    teacher.spec = data.spec._replace(channels=net.spec.channels)
+    return teacher
+
+
+def self_train(
+    teacher: CaptchaNet,
+    data: Dataset,
+    images: Tensor,
+    rounds: int,
+    train: Callable[[Dataset], Training],
+) -> list[Round]:
+    """Train a new pupil in each round with what its teacher reads surely in images without labels.
+
+    ``images`` is (N, channels, height, width) uint8, ``train`` trains a new network on a dataset.
+    The labelled images of ``data`` are learnt from in each round, too. If there are none, a tenth
+    of the images is held out instead, and a pupil is compared with what its teacher reads there.
+    """
+    labelled, held_out = data.train, is_held_out(images)
+    done: list[Round] = []
+    for number in range(1, rounds + 1):
+        logits = read(teacher, images, data.charset)  # (N, L or longer, classes)
+        pseudo, used, sure = sure_readings(logits, images, data)
+        if not labelled.labels:
+            texts = all_readings(logits[held_out], images[held_out], data)
+            data, pseudo = data._replace(val=texts), pseudo.subset(~held_out[used])
+            if not pseudo.labels:
+                raise ValueError(f"none of the images is read surely. {HOPELESS}")
         print(
-            f"{len(pseudo.labels)} of {len(unlabelled)} images without labels are read with "
-            "confidence; they join the training, which starts anew:"
+            f"Round {number} of {rounds}: the teacher is sure of {100 * sure:.0f} % of the "
+            f"characters; {len(pseudo.labels)} of {len(images)} images without labels join"
         )
-        trainings.append(train(data._replace(train=join([data.train, pseudo]))))
-    return trainings[1:]
+        times = repeats(len(labelled.labels), len(pseudo.labels))
+        training = train(data._replace(train=join([*[labelled] * times, pseudo])))
+        done.append(Round(len(pseudo.labels), logits[held_out], training))
+        teacher = training.best_net() if labelled.labels else training.net
+        if labelled.labels:  # no confidence is raised: nobody checks what comes of it
+            val_logits = model.read_logits(teacher, data.val.images)
+            teacher.temperature.fill_(max(1, fit_temperature(val_logits, data.val, math.inf)))
+        else:
+            teacher.temperature.fill_(TEMPERATURE)
+    return done
 
 
-def confident_predictions(logits: Tensor, images: Tensor, charset: str) -> Split:
-    """Return the images that are read with confidence, with the predictions as their labels."""
-    confident = confidences_of(logits) >= CONFIDENT
-    labels = model.decode_labels(logits[confident].argmax(dim=2).numpy(), charset)
-    targets = torch.from_numpy(encode_labels(labels, charset, logits.shape[1]))
-    return Split(labels, images[confident], targets)
+def learn_from_both(
+    start: CaptchaNet | None, data: Dataset, folder: Path, train: Callable[[Dataset], Training]
+) -> list[Training]:
+    """Train twice with the labels of a dataset and a folder without; the second training counts.
+
+    A trained network is the first teacher. From scratch, or if that one is sure of next to nothing,
+    the first training makes it, with the labels alone.
+    """
+    images = load_unlabelled(folder, data.files, data.spec)
+    if start is not None and share_sure(teacher := as_teacher(start, data), images) >= LEAST_SURE:
+        return [one.training for one in self_train(teacher, data, images, 2, train)]
+    first = train(data)
+    rounds = self_train(first.best_net(), data, images, 1, train)
+    return [first, *(one.training for one in rounds)]
+
+
+def share_sure(teacher: CaptchaNet, images: Tensor) -> float:
+    """Return the share of the characters in a sample of the images that are read surely."""
+    sample = images[:: max(1, len(images) // SAMPLE)]
+    nothing = without_labels(teacher.charset, teacher.length, teacher.spec)
+    return sure_readings(read(teacher, sample, teacher.charset), sample, nothing)[2]
+
+
+def is_held_out(images: Tensor) -> Tensor:
+    """Return which images nobody learns from if there are no labels, (N,) bool."""
+    return torch.arange(len(images)) % round(1 / HELD_OUT) == 0
+
+
+def read(net: CaptchaNet, images: Tensor, charset: str) -> Tensor:
+    """Return the calibrated logits of images (N, channels, H, W) as classes of a charset.
+
+    (N, length of the network, classes). A colour network sees grey images, too; what it does not
+    know has no probability.
+    """
+    logits = model.read_logits(net, images.expand(-1, net.spec.channels, -1, -1))
+    logits = logits / net.temperature.cpu()
+    if net.charset == charset:
+        return logits
+    wanted = [0, *(charset.index(character) + 1 for character in net.charset)]
+    classes = logits.new_full((*logits.shape[:2], len(charset) + 1), -math.inf)
+    classes[:, :, wanted] = logits
+    return classes
+
+
+def sure_readings(logits: Tensor, images: Tensor, data: Dataset) -> tuple[Split, Tensor, float]:
+    """Return the images of which something is read surely, which they are, and how much is.
+
+    The length must be sure, and one character. A character that is not sure is UNKNOWN among the
+    targets, and "?" in the label. The last two are (N,) bool and the share of all characters.
+    """
+    chances = logits.softmax(dim=2)  # (N, L or longer, classes)
+    blank = chances[:, :, 0]  # (N, L or longer)
+    length = blank.maximum(1 - blank)[:, : data.length].prod(dim=1)
+    length = length * blank[:, data.length :].prod(dim=1)  # (N,), how sure the length is
+    best, targets = chances[:, : data.length].max(dim=2)  # (N, L) each
+    written, sure = targets > 0, best >= SURE
+    targets[~sure] = UNKNOWN
+    used = (length >= SURE) & (written & sure).any(dim=1)
+    names = {0: "", UNKNOWN: "?", **dict(enumerate(data.charset, start=1))}
+    labels = ["".join(names[c] for c in row) for row in targets[used].tolist()]
+    share = (written & sure).sum() / written.sum().clamp(min=1)
+    return Split(labels, images[used], targets[used]), used, share.item()
+
+
+def all_readings(logits: Tensor, images: Tensor, data: Dataset) -> Split:
+    """Return images with all that is read in them, sure or not, as their labels."""
+    targets = logits[:, : data.length].argmax(dim=2)  # (N, L)
+    return Split(model.decode_labels(targets.numpy(), data.charset), images, targets)
+
+
+def repeats(labelled: int, joined: int) -> int:
+    """Return how often labelled images are there, so that they make up LABELLED_SHARE of all."""
+    if labelled == 0:
+        return 0
+    return max(1, math.ceil(LABELLED_SHARE / (1 - LABELLED_SHARE) * joined / labelled))

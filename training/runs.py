@@ -177,7 +177,8 @@ def keep_model(
     if file.exists():
         with replacing(folder / f"previous{file.suffix}") as temporary:
             shutil.copyfile(file, temporary)
-    about = {"constants": figures["constants"], "val": figures["val"], "time": now()}
+    about = {"constants": figures["constants"], "time": now()}
+    about |= {name: figures[name] for name in ("val", "labelled_images") if name in figures}
     model.save_model(net, file, about)
     with replacing(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

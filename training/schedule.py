@@ -14,13 +14,18 @@ WARM_UP = 0.1  # share of the training in which it gets up to full speed
 EASY_CHARACTERS, EASY_IMAGES = 0.98, 0.95  # shares; who reads more is through soon, see pace()
 
 
-def enough_epochs(count: int, batch_size: int, from_trained: bool) -> int:
-    """Return for how many epochs to plan: about a batch for each image, 600 to 1200.
+def enough_batches(count: int, from_trained: bool) -> int:
+    """Return for how many batches to plan: about one for each labelled image, 600 to 1200.
 
     More images are worth more time: there is more in them that can be learnt. A trained network
-    needs 180 to 800. Every image is seen at least 5 times.
+    needs 180 to 800.
     """
-    batches = min(800, max(180, count * 2 // 3)) if from_trained else min(1200, max(600, count))
+    return min(800, max(180, count * 2 // 3)) if from_trained else min(1200, max(600, count))
+
+
+def enough_epochs(count: int, batch_size: int, from_trained: bool) -> int:
+    """Return for how many epochs to plan; every image is seen at least 5 times."""
+    batches = enough_batches(count, from_trained)
     return max(5, round(batches / len(epoch_batches(count, batch_size))))
 
 

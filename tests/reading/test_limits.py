@@ -140,3 +140,23 @@ def test_short_texts_do_not_count_as_surer_than_long_ones(monkeypatch):
     read = [Prediction(text, 0.9 ** len(text), [0.9] * len(text)) for text in ["abc", "abcab"] * 20]
     monkeypatch.setattr(model, "read_images", lambda net, images: read)
     assert limits.suit(general_net(length=5, charset="abc"), site_images(40), None, None) is None
+
+
+def read_as(texts, confidence=0.9):
+    return [Prediction(text, confidence ** len(text), [confidence] * len(text)) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("read", "found"),
+    [
+        (read_as(["abde", "fghO"] * 10), "abdefgho"),  # small letters; a lone O is a small one
+        (read_as(["ABDE", "FGHo", "1234"] * 10), "1234ABDEFGHO"),
+        (read_as(["abD", "ABd"] * 10), "ABDabd"),  # both cases occur
+        (read_as(["12", "21"] * 10 + ["17"]), "12"),  # one 7 among 42 was misread
+        (read_as(["12"] * 10) + read_as(["345"] * 10, 0.7), "12"),  # those are not sure
+        (read_as(["\xdf\xdf", "ab"] * 10), "ab\xdf"),  # has no capital of one letter
+        ([], ""),
+    ],
+)
+def test_characters_that_are_read_surely_and_often_occur(read, found):
+    assert limits.find_characters(read) == found

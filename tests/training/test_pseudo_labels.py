@@ -1,18 +1,181 @@
+"""What is learnt from images without labels, and by whom."""
+
+import math
+
+import pytest
 import torch
+from helpers import random_images, small_net
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from training.dataset import encode_labels
-from training.pseudo_labels import confident_predictions
+import model
+from files.images import InputSpec
+from training import pseudo_labels
+from training.dataset import Dataset, Split, encode_labels, without_labels
+from training.pseudo_labels import SURE, UNKNOWN
+from training.runs import Training
 
 
-def test_only_confident_predictions_become_labels():
-    torch.manual_seed(0)
-    logits, images = torch.randn(300, 2, 3) * 5, torch.arange(300)
-    split = confident_predictions(logits, images, "ab")
-    expected = []
-    for i, image in enumerate(logits.double().softmax(2)):
-        (first, a), (second, b) = [max((p.item(), c) for c, p in enumerate(row)) for row in image]
-        if first * second >= 0.9:
-            expected.append((i, "".join(" ab"[c] for c in (a, b) if c)))
-    assert list(zip(split.images.tolist(), split.labels, strict=True)) == expected
-    assert 10 < len(expected) < 290
-    assert split.targets.tolist() == encode_labels(split.labels, "ab", 2).tolist()
+def dataset(charset="ab", length=2, train=None):
+    """Return a dataset of 16 x 48 pixels, without an image unless there are labelled ones."""
+    data = without_labels(charset, length, InputSpec(16, 48, 1))
+    return data if train is None else data._replace(train=train, val=train)
+
+
+def labelled(*labels, charset="ab"):
+    images = random_images(len(labels), small_net())
+    return Split(list(labels), images, torch.from_numpy(encode_labels(labels, charset, 2)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([2, 4]))
+def test_only_what_is_read_surely_in_an_image_of_sure_length_is_learnt(seed, positions):
+    """The network may read more positions than labels have: then nothing may stand there."""
+    torch.manual_seed(seed)
+    logits = torch.randn(30, positions, 3) * 5
+    found, used, share = pseudo_labels.sure_readings(logits, torch.arange(30), dataset())
+    expected, characters, sure_ones = [], 0, 0
+    for number, image in enumerate(logits.double().softmax(2).tolist()):
+        length_sure, targets, seen = 1.0, [], 0
+        for position, chances in enumerate(image):
+            if position >= 2:
+                length_sure *= chances[0]
+                continue
+            length_sure *= max(chances[0], 1 - chances[0])
+            best = max(range(3), key=chances.__getitem__)
+            sure = chances[best] >= SURE
+            characters += best > 0
+            sure_ones += best > 0 and sure
+            seen += best > 0 and sure
+            targets.append(best if sure else UNKNOWN)
+        if length_sure >= SURE and seen:
+            expected.append((number, targets))
+    assert list(zip(found.images.tolist(), found.targets.tolist(), strict=True)) == expected
+    assert used.nonzero().flatten().tolist() == found.images.tolist()
+    assert share == pytest.approx(sure_ones / max(1, characters))
+    for label, targets in zip(found.labels, found.targets.tolist(), strict=True):
+        assert label == "".join({0: "", 1: "a", 2: "b", UNKNOWN: "?"}[c] for c in targets)
+
+
+@given(st.integers(1, 500), st.integers(0, 5000))
+def test_labelled_images_are_a_quarter_of_what_a_pupil_sees_at_least(labels, joined):
+    times = pseudo_labels.repeats(labels, joined)
+    assert times * labels >= 0.25 * (times * labels + joined) - 1e-6
+    assert times == 1 or (times - 1) * labels < 0.25 * ((times - 1) * labels + joined)
+    assert pseudo_labels.repeats(0, joined) == 0
+
+
+def test_a_colour_network_reads_grey_images_and_never_what_it_does_not_know():
+    net = small_net(charset="cb", channels=3).eval()
+    torch.nn.init.normal_(net.head.classifier.weight, std=5)
+    net.temperature.fill_(2)
+    grey = random_images(4, small_net())
+    own = model.read_logits(net, grey.repeat(1, 3, 1, 1)).softmax(2)
+    logits = pseudo_labels.read(net, grey, "abc")
+    assert logits.shape == (4, 3, 4)
+    assert (logits[:, :, 1] == -math.inf).all()  # a
+    expected = (model.read_logits(net, grey.repeat(1, 3, 1, 1)) / 2).softmax(2)[:, :, [0, 2, 1]]
+    assert torch.allclose(logits.softmax(2)[:, :, [0, 2, 3]], expected, atol=1e-5)
+    assert not torch.allclose(own[:, :, [0, 2, 1]], expected, atol=1e-3)  # it is calibrated
+
+
+def opinionated_net(charset, spread=9):
+    """Return a network with random weights that is sure of much, never of a blank."""
+    net = small_net(charset=charset, length=2).eval()
+    torch.nn.init.normal_(net.head.classifier.weight, std=spread)
+    net.head.classifier.bias.data[0] = -50
+    return net
+
+
+class Class:
+    """Trains nobody: notes what each pupil would learn from, and returns it untrained."""
+
+    def __init__(self, charset="ab"):
+        self.charset, self.seen = charset, []
+
+    def train(self, data):
+        self.seen.append(data)
+        net = opinionated_net(self.charset, spread=9 + len(self.seen))
+        best = {name: value.clone() for name, value in net.state_dict().items()}
+        return Training(net, best, [{"epoch": 1}], len(data.train.labels), 0.001)
+
+
+def test_without_labels_every_tenth_image_is_for_comparing_only():
+    teacher = opinionated_net("ab")
+    images, pupils = random_images(60, teacher), Class()
+    rounds = pseudo_labels.self_train(teacher, dataset(), images, 3, pupils.train)
+    assert len(rounds) == len(pupils.seen) == 3
+    held_out = images[::10]
+    for one, data in zip(rounds, pupils.seen, strict=True):
+        assert torch.equal(data.val.images, held_out)
+        assert len(data.train.labels) == one.joined > 5
+        learnt = {image.numpy().tobytes() for image in data.train.images}
+        assert not learnt & {image.numpy().tobytes() for image in held_out}
+        assert data.val.labels == model.decode_labels(one.teacher.argmax(2).numpy(), "ab")
+    # Each round's teacher is the pupil of the round before, which is not believed all it says.
+    for before, one in zip(rounds, rounds[1:], strict=False):
+        net = before.training.net
+        assert net.temperature == pseudo_labels.TEMPERATURE
+        assert torch.equal(one.teacher, pseudo_labels.read(net, held_out, "ab"))
+
+
+def test_without_a_label_and_without_a_sure_reading_nothing_is_learnt():
+    teacher = opinionated_net("ab")
+    teacher.temperature.fill_(100)
+    with pytest.raises(ValueError, match="label some 50 images"):
+        pseudo_labels.self_train(teacher, dataset(), random_images(60, teacher), 3, Class().train)
+
+
+def test_labelled_images_are_in_every_round_and_all_others_join(monkeypatch, tmp_path):
+    teacher = opinionated_net("ab")
+    known, images = labelled("ab", "ba", "aa"), random_images(40, teacher, seed=1)
+    monkeypatch.setattr(pseudo_labels, "load_unlabelled", lambda *folders: images)
+    pupils = Class()
+    data = dataset(train=known)
+    trainings = pseudo_labels.learn_from_both(teacher, data, tmp_path, pupils.train)
+    assert len(trainings) == 2
+    for seen in pupils.seen:
+        joined = [label for label in seen.train.labels if seen.train.labels.count(label)]
+        times = pseudo_labels.repeats(3, len(joined) - joined.index("aa") - 1)
+        assert seen.train.labels[:3] == known.labels
+        assert times >= 1
+        assert seen.val is known
+
+    scratch = Class()
+    trainings = pseudo_labels.learn_from_both(None, data, tmp_path, scratch.train)
+    assert [len(seen.train.labels) for seen in scratch.seen][0] == 3  # with labels alone
+    assert len(trainings) == 2
+
+    unsure, again = small_net(charset="ab", length=2).eval(), Class()
+    unsure.temperature.fill_(100)
+    pseudo_labels.learn_from_both(unsure, data, tmp_path, again.train)
+    assert again.seen[0].train.labels == known.labels  # its readings are not learnt
+
+
+def test_a_teacher_is_limited_to_what_labels_can_have_and_left_as_it_was():
+    net = small_net(charset="abcAB", length=3, channels=3).eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    data = dataset("ab+", 2, labelled(*["ab", "ba"] * 10))
+    teacher = pseudo_labels.as_teacher(net, data)
+    assert (teacher.charset, teacher.length) == ("ab", 2)
+    assert teacher.spec == InputSpec(16, 48, 3)
+    assert (net.charset, net.length, net.rows) == ("abcAB", 3, None)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    few = pseudo_labels.as_teacher(net, dataset("ab+", 2, labelled("ab", "ba")))
+    assert few.length == 3  # two labels do not show that all are as long
+
+
+def test_sure_means_read_surely():
+    net = small_net(charset="ab", length=2).eval()
+    images = random_images(30, net)
+    net.temperature.fill_(100)
+    assert pseudo_labels.share_sure(net, images) == 0
+    net.temperature.fill_(0.001)
+    assert pseudo_labels.share_sure(net, images) > 0.9
+
+
+def test_a_dataset_without_labels_has_none():
+    data = dataset()
+    assert isinstance(data, Dataset)
+    assert data.train.images.shape == (0, 1, 16, 48)
+    assert data.train.labels == data.val.labels == data.test.labels == data.files == []
