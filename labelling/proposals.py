@@ -77,7 +77,10 @@ class Proposals:
         if prediction is None or not prediction.text or self.is_unaided(image):
             return None
         text = self.case(prediction.text)
-        return offer_prediction(prediction._replace(text=text), self.doubtful)
+        offer = offer_prediction(prediction._replace(text=text), self.doubtful)
+        if self.reader and self.reader.trained == "":  # it learnt from none of the site's labels
+            return offer._replace(remark=f"{offer.remark} Nobody has checked this model yet.")
+        return offer
 
     def is_unaided(self, image: str) -> bool:
         """Tell whether an image is one of those that come without a proposal; always the same."""

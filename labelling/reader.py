@@ -58,7 +58,8 @@ class Reader:
     ) -> None:
         self.predictions = predictions
         self.needed: Sequence[str] = ()  # the images needed next; may be set at any time
-        self.trained: str | None = None  # when the model was trained, once it is loaded
+        # When the model learnt from labels of the site, once it is loaded; "" if it never did.
+        self.trained: str | None = None
         self.trouble = ""  # why there are no more predictions
         arguments = [str(model_file.resolve()), str(folder.resolve())]
         self.command = [sys.executable, "-m", "labelling.reader", *arguments]
@@ -138,7 +139,8 @@ def serve(model_file: Path, folder: Path) -> None:
     except (ValueError, OSError) as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return
-    print(json.dumps({"trained": about.get("time", "")}), flush=True)
+    checked = about.get("labelled_images") != 0  # else it taught itself
+    print(json.dumps({"trained": about.get("time", "") if checked else ""}), flush=True)
     for line in sys.stdin:
         images = {}
         for name in json.loads(line):

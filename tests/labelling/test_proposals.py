@@ -27,6 +27,16 @@ def test_an_offer_marks_what_is_below_the_threshold():
     assert Proposals({"a": Prediction("", 0.9, [])}).offer("a") is None
 
 
+@pytest.mark.parametrize(("trained", "said"), [("", True), ("2026-01-01", False), (None, False)])
+def test_a_proposal_of_a_model_that_nobody_checked_says_so(tmp_path, trained, said):
+    proposals = Proposals({"a": Prediction("x7f", 0.4, [0.999, 0.5, 0.95])})
+    reader = proposals.read(tmp_path / "model", tmp_path, ["a"])
+    reader.trained = trained
+    offer = proposals.offer("a")
+    assert ("Nobody has checked this model yet." in offer.remark) == said
+    assert "40 %" in offer.remark
+
+
 def test_the_share_without_a_proposal_is_about_that_share_and_always_the_same_images():
     names = [f"{number}.png" for number in range(4000)]
     predictions = {name: Prediction("x", 1.0, [1.0]) for name in names}

@@ -69,6 +69,13 @@ def test_the_reader_reads_as_the_model_does_and_what_is_needed_next_first(
         assert read.character_confidences == each
 
 
+def test_a_model_that_taught_itself_learnt_from_no_label(tmp_path):
+    about = {"time": "2026-01-01T00:00:00+00:00", "labelled_images": 0}
+    model.save_model(some_net(), tmp_path / "net.safetensors", about)
+    _, reader = read_all(tmp_path / "net.safetensors", tmp_path, [])
+    assert (reader.trouble, reader.trained) == ("", "")
+
+
 def test_a_missing_model_is_reported_and_nothing_else_happens(tmp_path):
     predictions, reader = read_all(tmp_path / "net.safetensors", tmp_path, ["a.png"])
     assert predictions == {}
