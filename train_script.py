@@ -35,7 +35,7 @@ from training.augment import augment
 from training.dataset import Dataset
 from training.muon import optimizers_for
 from training.runs import History, Training
-from training.transfer import copy_matching_weights
+from training.transfer import copy_matching_weights, drawn_case
 
 # ---- edit these ----------------------------------------------------------------------------------
 # train/, val/ and test/, made by split_data.py; None: no labels, only UNLABELLED_FOLDER
@@ -162,7 +162,7 @@ def new_net(data: Dataset, hyper: Hyperparameters) -> CaptchaNet:
     if start is None:
         net.set_normalisation(data.train.images)
     else:
-        copy_matching_weights(net, start)
+        copy_matching_weights(net, start, drawn_case(start, data.train.images))
     net.to(model.best_device())
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

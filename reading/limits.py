@@ -1,7 +1,7 @@
 """What can occur on a site that a model was not trained on: its characters, lengths and frame."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -77,7 +77,19 @@ def find_characters(read: Sequence[Prediction]) -> str:
 
     If nearly all letters have one case, all get it.
     """
-    counts = Counter(
+    counts = count_sure(read)
+    case = find_case(counts)
+    if case is not None:
+        for letter in [character for character in counts if character.isascii()]:
+            counts[case(letter)] += counts.pop(letter)
+    # The mean over the characters read, not over the charset: odd ones hardly count.
+    usual = sum(count**2 for count in counts.values()) / max(1, counts.total())
+    return "".join(sorted(letter for letter, count in counts.items() if count >= RARE * usual))
+
+
+def count_sure(read: Sequence[Prediction]) -> Counter[str]:
+    """Return how often each character was read surely."""
+    return Counter(
         character
         for prediction in read
         for character, confidence in zip(
@@ -85,14 +97,14 @@ def find_characters(read: Sequence[Prediction]) -> str:
         )
         if confidence >= SURE
     )
+
+
+def find_case(counts: Counter[str]) -> Callable[[str], str] | None:
+    """Return str.lower or str.upper if a site draws nearly all letters so, else None."""
     small, capital = (
         sum(counts[letter] for letter in letters)
         for letters in (SHOW_THEIR_CASE, SHOW_THEIR_CASE.upper())
     )
-    if max(small, capital) > ONE_CASE * (small + capital):
-        for letter in [character for character in counts if character.isascii()]:
-            count = counts.pop(letter)
-            counts[letter.lower() if small > capital else letter.upper()] += count
-    # The mean over the characters read, not over the charset: odd ones hardly count.
-    usual = sum(count**2 for count in counts.values()) / max(1, counts.total())
-    return "".join(sorted(letter for letter, count in counts.items() if count >= RARE * usual))
+    if max(small, capital) <= ONE_CASE * (small + capital):
+        return None
+    return str.lower if small > capital else str.upper

@@ -1,17 +1,28 @@
 """Beginning a training with the weights of another one."""
 
-import torch
+from collections.abc import Callable
 
+import torch
+from torch import Tensor
+
+import model
+from files.images import FOUND
 from model import CaptchaNet
+from reading import limits
+
+SAMPLE = 200  # images, at most, that show in which case a site draws its letters
 
 
 @torch.no_grad()
-def copy_matching_weights(net: CaptchaNet, trained: CaptchaNet) -> None:
+def copy_matching_weights(
+    net: CaptchaNet, trained: CaptchaNet, case: Callable[[str], str] = str
+) -> None:
     """Copy every weight that fits from a trained network.
 
     Image size, colour, label length and charset may differ. A character starts from its own row of
-    the trained classifier, or, where there is none, from that of its other case, which looks alike
-    or is what the site draws. ``trained`` must not be limited.
+    the trained classifier, or, where there is none, from that of its other case, which looks alike.
+    ``case`` is str.lower or str.upper if that is how the site draws all letters, whatever its
+    labels say: then they start from these. ``trained`` must not be limited.
     """
     if trained.rows is not None:
         raise ValueError("a limited network is for reading only; load the model again.")
@@ -19,7 +30,8 @@ def copy_matching_weights(net: CaptchaNet, trained: CaptchaNet) -> None:
     number = {character: i for i, character in enumerate(trained.charset, start=1)}
     rows, their_rows = [0], [0]  # of the blank
     for row, character in enumerate(net.charset, start=1):
-        their_row = number.get(character, number.get(character.swapcase()))
+        drawn = (case(character), character, character.swapcase())
+        their_row = next((number[one] for one in drawn if one in number), None)
         if their_row is not None:
             rows.append(row)
             their_rows.append(their_row)
@@ -38,3 +50,15 @@ def copy_matching_weights(net: CaptchaNet, trained: CaptchaNet) -> None:
             value.copy_(grey.expand_as(value) / net.spec.channels)
         elif value.shape == given.shape:
             value.copy_(given)
+
+
+def drawn_case(trained: CaptchaNet, images: Tensor) -> Callable[[str], str]:
+    """Return str.lower or str.upper if nearly all letters are drawn so, else str.
+
+    A general network reads some of the images, (N, channels, H, W) uint8, as they are prepared for
+    another one; any other network knows its own site's labels only.
+    """
+    if trained.spec.cut != FOUND or len(images) == 0:
+        return str
+    sample = images[:: -(-len(images) // SAMPLE)].expand(-1, trained.spec.channels, -1, -1)
+    return limits.find_case(limits.count_sure(model.read_images(trained, sample))) or str

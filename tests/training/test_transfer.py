@@ -4,8 +4,10 @@ from helpers import random_images, small_net
 from torch.nn import functional as F  # noqa: N812
 
 import model
+from files.images import FOUND
 from reading import limits
-from training.transfer import copy_matching_weights
+from training.transfer import copy_matching_weights, drawn_case
+from utils import Prediction
 
 
 def test_what_both_networks_know_is_copied():
@@ -82,3 +84,35 @@ def test_grey_and_coloured_networks_see_the_same_grey_image_alike():
             net.eval().attend(grey.repeat(1, net.spec.channels, 1, 1))[2] for net in (old, new)
         )
         assert torch.allclose(by_old, by_new, atol=1e-3)
+
+
+def test_a_site_that_draws_capitals_starts_from_them_whatever_its_labels_say():
+    old, new = small_net(charset="abAB1"), small_net(charset="ab1c")
+    torch.nn.init.normal_(old.head.classifier.weight)
+    copy_matching_weights(new, old, str.upper)
+    own, theirs = new.head.classifier.weight, old.head.classifier.weight
+    assert torch.equal(own[:4], theirs[[0, 3, 4, 5]])  # blank, A, B, 1
+    copy_matching_weights(new, old)
+    assert torch.equal(own[:4], theirs[[0, 1, 2, 5]])
+
+
+@pytest.mark.parametrize(
+    ("texts", "case"),
+    [(["ABDE"], str.upper), (["abDE"], str), (["aB1"] * 9 + ["bb"] * 99, str.lower)],
+)
+def test_the_case_is_what_a_general_network_reads_in_a_sample(monkeypatch, texts, case):
+    general = small_net(channels=3)
+    images = random_images(450, small_net())  # grey ones
+    seen = []
+
+    def read(net, sample):
+        seen.append(sample.shape)
+        return [Prediction(text, 0.9, [0.9] * len(text)) for text in texts]
+
+    monkeypatch.setattr(model, "read_images", read)
+    assert drawn_case(general, images) is str  # it knows one site only
+    general.spec = general.spec._replace(cut=FOUND)
+    assert drawn_case(general, images[:0]) is str
+    assert not seen
+    assert drawn_case(general, images) is case
+    assert seen == [(150, 3, 16, 48)]
