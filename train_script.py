@@ -6,9 +6,9 @@
 
 The last one needs no label: a trained model teaches itself the site, see readings.png. Reads
 data/split/, writes data/model/: captcha.safetensors (the model, best on validation), metrics.json,
-history.csv, runs.csv, and as pictures curves, confusion, mistakes, attention and augmented.
-previous.safetensors is the model before. last.pt lets an interrupted run go on: RESUME=True. With
-AUDIT_FOLDS also suspects.csv and suspects.png.
+history.csv, runs.csv, pictures, and report.html, which shows it all. previous.safetensors is the
+model before. last.pt lets an interrupted run go on: RESUME=True. With AUDIT_FOLDS also suspects.csv
+and suspects.png.
 Next: python predict.py
 """
 
@@ -34,6 +34,7 @@ from training import audit, checkup, dataset, judge, metrics, plots, pseudo_labe
 from training.augment import augment
 from training.dataset import Dataset
 from training.muon import optimizers_for
+from training.report import write_report
 from training.runs import History, Training
 from training.transfer import copy_matching_weights, drawn_case
 
@@ -123,6 +124,7 @@ def main() -> None:
     runs.keep_model(net, MODEL_FOLDER, figures, history)
     judge.save_pictures(net, data, test_logits, history, MODEL_FOLDER)
     runs.list_run(MODEL_FOLDER, figures)
+    write_report(MODEL_FOLDER, figures)
     judge.print_figures(figures)
     checkup.print_findings("after training", late_findings)
     if AUDIT_FOLDS:
@@ -187,16 +189,13 @@ def teach_itself(
     """Let a network teach itself a site without a label; keep it, and say what it may be worth."""
     data = dataset.without_labels(teacher.charset, teacher.length, teacher.spec)
     images = dataset.load_unlabelled(folder, [], data.spec)
-    sure = pseudo_labels.share_sure(teacher, images)
-    if sure < pseudo_labels.LEAST_SURE:
-        share = f"{100 * sure:.0f} % of the characters in {folder} are read surely"
-        raise ValueError(f"{share}: too few. {pseudo_labels.HOPELESS}")
     pupil = functools.partial(train_pupil, hyper=hyper, labels=0)
     rounds = pseudo_labels.self_train(teacher, data, images, ROUNDS, pupil)
     figures = judge.judge_without_labels(rounds, images) | {"constants": constants}
     net, history = rounds[-1].training.net, rounds[-1].training.history
     runs.keep_model(net, MODEL_FOLDER, figures, history)
     judge.save_readings(rounds, images, MODEL_FOLDER)
+    write_report(MODEL_FOLDER, figures)
     judge.print_expected(figures)
     print(f"The model and its pictures are in {MODEL_FOLDER}")
     plots.show()

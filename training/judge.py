@@ -10,7 +10,7 @@ from torch import Tensor
 
 import model
 from model import CaptchaNet
-from training import plots, pseudo_labels
+from training import plots, pseudo_labels, report
 from training.augment import augment
 from training.calibration import confidences_of, coverage_table, fit_temperature
 from training.dataset import Dataset, Split
@@ -89,12 +89,7 @@ def print_figures(figures: dict[str, Any]) -> None:
         f"{100 * test['character_accuracy']:.2f} % of their characters"
     )
     if test["confusions"]:
-        worst = [
-            f"{plots.visible(pair['label']) or 'nothing'} as "
-            f"{plots.visible(pair['prediction']) or 'nothing'} ({pair['count']})"
-            for pair in test["confusions"][:6]
-        ]
-        print(f"Most frequent confusions: {', '.join(worst)}")
+        print(f"Most frequent confusions: {', '.join(report.pairs(test['confusions'][:6]))}")
     val_images = figures["val"]["images"]
     row = next((row for row in figures["coverage"] if row["wanted_precision"] == 0.995), None)
     if row is None:
@@ -121,7 +116,7 @@ def print_expected(figures: dict[str, Any]) -> None:
 def save_readings(rounds: Sequence[Round], images: Tensor, folder: Path) -> None:
     """Show for some images that no round learnt from what each teacher and the last pupil read.
 
-    Saves readings.png and augmented.png, and removes the pictures of another training.
+    Saves readings.png, and removes the pictures of another training.
     """
     net = rounds[-1].training.net
     unseen = images[pseudo_labels.is_held_out(images)]
@@ -137,7 +132,7 @@ def save_readings(rounds: Sequence[Round], images: Tensor, folder: Path) -> None
             titles.append(f"{plots.visible(text) or 'nothing'}  {percent:.0f} %")
             colours.append("black" if text == texts[-1] else "firebrick")
     plots.save(plots.image_sheet(cells, titles, colours, len(logits)), folder / "readings.png")
-    for name in ("curves", "confusion", "mistakes", "attention"):
+    for name in ("curves", "confusion", "mistakes", "attention", "augmented"):
         (folder / f"{name}.png").unlink(missing_ok=True)
 
 
@@ -150,8 +145,11 @@ def save_pictures(
 ) -> None:
     """Save curves, confusion, mistakes, attention and augmented as PNG files in ``folder``.
 
+    readings.png, of a training without labels, is removed.
+
     ``test_logits`` are (N, length, classes), ``history`` has a row per epoch.
     """
+    (folder / "readings.png").unlink(missing_ok=True)
     curves = plots.LiveCurves()
     curves.plot(history)
     plots.save(curves.figure, folder / "curves.png")

@@ -128,6 +128,17 @@ def mistakes_sheet(mistakes: Sequence[tuple[np.ndarray, str, str, float]], total
     return image_sheet([image for image, *_ in shown], titles, ["firebrick"] * len(shown), 3)
 
 
+def runs_plot(accuracies: Sequence[float]) -> Figure:
+    """Plot the validation accuracy of runs, the oldest first."""
+    figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
+    numbers = range(1, len(accuracies) + 1)
+    axes.plot(numbers, [100 * accuracy for accuracy in accuracies], marker="o")
+    axes.set(xlabel="run", ylabel="whole images, %", title="Validation, run by run")
+    axes.set_xticks(numbers)
+    axes.grid(alpha=0.3)
+    return figure
+
+
 def confusion_matrix(counts: np.ndarray, charset: str) -> Figure:
     """Plot how often each character (row) was read as each (column); blanks are "end".
 

@@ -89,7 +89,8 @@ def self_train(
 
     ``images`` is (N, channels, height, width) uint8, ``train`` trains a new network on a dataset.
     The labelled images of ``data`` are learnt from in each round, too. If there are none, a tenth
-    of the images is held out instead, and a pupil is compared with what its teacher reads there.
+    of the images is held out instead, and a pupil is compared with what its teacher reads there;
+    then ValueError is raised if a teacher is sure of next to nothing.
     """
     labelled, held_out = data.train, is_held_out(images)
     done: list[Round] = []
@@ -99,8 +100,9 @@ def self_train(
         if not labelled.labels:
             texts = all_readings(logits[held_out], images[held_out], data)
             data, pseudo = data._replace(val=texts), pseudo.subset(~held_out[used])
-            if not pseudo.labels:
-                raise ValueError(f"none of the images is read surely. {HOPELESS}")
+            if sure < LEAST_SURE or not pseudo.labels:
+                share = f"only {100 * sure:.0f} % of the characters are read surely"
+                raise ValueError(f"{share}. {HOPELESS}")
         print(
             f"Round {number} of {rounds}: the teacher is sure of {100 * sure:.0f} % of the "
             f"characters; {len(pseudo.labels)} of {len(images)} images without labels join"
