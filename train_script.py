@@ -27,7 +27,10 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 import model
+from files.images import read_image
+from files.split_names import labelled_images
 from model import CaptchaNet
+from reading import export
 from training import audit, checkup, dataset, judge, metrics, plots, pseudo_labels, runs, schedule
 from training.augment import augment
 from training.dataset import Dataset
@@ -57,6 +60,7 @@ TRAIN_IMAGES: int | None = None  # train on this many only, to see what labels a
 UNLABELLED_FOLDER: Path | None = None  # images without labels that help; about 5 times slower
 SEED = 0  # another number: other first weights, other order, other augmentation
 AUDIT_FOLDS = 0  # 4: afterwards, list the labels that look wrong; costs 4 more trainings
+EXPORT_ONNX = False  # True: captcha.onnx, too, which programs without PyTorch read with
 SHOW_PLOTS = True  # False: never open a window
 # --------------------------------------------------------------------------------------------------
 
@@ -107,6 +111,10 @@ def main() -> None:
         "constants": constants,
     }
     runs.keep_model(net, MODEL_FOLDER, figures, history)
+    if EXPORT_ONNX:
+        images = [read_image(file) for file, _ in labelled_images(SPLIT_FOLDER / "val")]
+        file = MODEL_FOLDER / "captcha.onnx"
+        print(export.export(net, images, file, "float32", "of the training"))
     judge.save_pictures(net, data, test_logits, history, MODEL_FOLDER)
     runs.list_run(MODEL_FOLDER, figures)
     judge.print_figures(figures)
@@ -126,6 +134,8 @@ def check(constants: dict[str, Any]) -> None:
         utils.at_least(name, constants[name], value)
     if constants["AUDIT_FOLDS"] == 1:
         raise ValueError("AUDIT_FOLDS is 1; it must be 2 or more, or 0 for no audit.")
+    if constants["EXPORT_ONNX"]:
+        export.check_extras()
     rate = constants["LEARNING_RATE"]
     if rate is not None and not 0 < rate <= 1:
         raise ValueError(f"LEARNING_RATE is {rate}; it must lie between 0 and 1.")
