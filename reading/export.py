@@ -57,9 +57,9 @@ def export(
     what the network was trained on or suited to. Raises ValueError, and writes nothing, if the two
     disagree.
     """
-    check_extras()
     if weights not in TOLERANCE:
         raise ValueError(f"ONNX_WEIGHTS is {weights!r}; it must be one of {', '.join(TOLERANCE)}.")
+    check_extras()
     if not images:
         raise ValueError("none of the images to compare PyTorch and ONNX by can be read.")
     net = copy.deepcopy(net).cpu().eval()

@@ -40,11 +40,12 @@ class ReadingGraph(nn.Module):
         torch._check(chosen.shape[0] > 0)
         height, width = self.net.spec[:2]
         wide = F.pad(fitted[chosen], (2, 2, 2, 2), mode="replicate")
-        looks = logits[chosen]
-        for top, left in ((0, 2), (4, 2), (2, 0), (2, 4)):
-            view = wide[:, :, top : top + height, left : left + width]
-            looks = looks + self.net(view).log_softmax(dim=2)
-        return logits.index_copy(0, chosen, looks / 5)
+        views = [
+            wide[:, :, top : top + height, left : left + width]
+            for top, left in ((0, 2), (4, 2), (2, 0), (2, 4))
+        ]
+        looks = self.net(torch.cat(views)).log_softmax(dim=2).unflatten(0, (4, -1)).sum(dim=0)
+        return logits.index_copy(0, chosen, (logits[chosen] + looks) / 5)
 
 
 def same(fitted: Tensor, logits: Tensor, unsure: Tensor) -> Tensor:
@@ -127,18 +128,17 @@ def span(x: Tensor, axis: int, first: Tensor, end: Tensor) -> Tensor:
 
 
 def medians(x: Tensor, count: Tensor) -> Tensor:
-    """Return the medians (N, C) of the ``count`` (N,) smallest of whole numbers (N, C, H, W)."""
-    middle = ((count - 1) / 2)[:, None]
-    return (smallest(x, middle.floor()) + smallest(x, middle.ceil())) / 2
+    """Return the medians (N, C) of the ``count`` (N,) smallest of whole numbers (N, C, H, W).
 
-
-def smallest(x: Tensor, rank: Tensor) -> Tensor:
-    """Return which of the whole numbers 0 to 255 in (N, C, H, W) has a rank from 0, (N, C)."""
-    low = torch.zeros_like(x[:, :, 0, 0])
+    Both numbers in the middle are found bit by bit: they lie above as many others as their ranks.
+    """
+    middle = (count - 1) / 2
+    ranks = torch.stack([middle.floor(), middle.ceil()])[:, :, None]  # (2, N, 1)
+    low = torch.zeros_like(x[:, :, 0, 0]).expand(2, -1, -1)  # (2, N, C)
     for step in (128, 64, 32, 16, 8, 4, 2, 1):
-        below = (x < (low + step)[:, :, None, None]).sum(dim=(2, 3))
-        low = torch.where(below <= rank, low + step, low)
-    return low
+        below = (x < (low + step)[:, :, :, None, None]).sum(dim=(3, 4))
+        low = torch.where(below <= ranks, low + step, low)
+    return low.mean(dim=0)
 
 
 def box_edges(x: Tensor, cut: Box | str) -> Edges:

@@ -20,7 +20,7 @@ def page(height, width, seed=0):
     rng = np.random.default_rng(seed)
     image = np.full((height, width, 3), rng.integers(180, 256, 3), np.uint8)
     for _ in range(5):
-        low, high = (width // 5, height // 5), (4 * width // 5, 4 * height // 5)
+        low, high = (width // 5, height // 5), (4 * width // 5 + 1, 4 * height // 5 + 1)
         ends = [tuple(map(int, rng.integers(low, high))) for _ in range(2)]
         cv2.line(image, *ends, [int(c) for c in rng.integers(0, 160, 3)], 2)
     noise = rng.integers(-4, 5, image.shape)
@@ -51,7 +51,7 @@ def decisive_net(head, cut, channels, context=False):
     net.temperature.fill_(1.3)
     for name, parameter in net.head.named_parameters():
         if "classifier" in name and parameter.ndim == 2:
-            parameter.data *= 60
+            parameter.data *= 4000 if head == "attention" else 1500
     return net.eval()
 
 
