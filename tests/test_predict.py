@@ -195,7 +195,7 @@ def test_json_has_a_line_for_each_file_and_the_table_stays(place, tmp_path):
     assert len(lines) == 11
     assert lines[0].keys() == {"image", "error"}
     assert "cut.png" in lines[0]["error"]
-    assert all(line["answer"] is None for line in lines[1:])
+    assert all((line["answer"] is None) == (line["confidence"] < 1) for line in lines[1:])
     with open(tmp_path / "p.csv", encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == [line["image"] for line in lines[1:]]
