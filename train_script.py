@@ -17,7 +17,7 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import utils
 
@@ -30,12 +30,13 @@ from torch.nn import functional as F  # noqa: N812
 
 import model
 from model import CaptchaNet
+from reading import export
 from training import audit, checkup, dataset, judge, metrics, plots, pseudo_labels, runs, schedule
 from training.augment import augment
 from training.dataset import Dataset
 from training.muon import optimizers_for
 from training.report import write_report
-from training.runs import History, Training
+from training.runs import History, Hyperparameters, Training
 from training.transfer import copy_matching_weights, drawn_case
 
 # ---- edit these ----------------------------------------------------------------------------------
@@ -63,19 +64,9 @@ UNLABELLED_FOLDER: Path | None = None  # images without labels that help; twice 
 ROUNDS = 3  # of teaching itself, where there are no labels
 SEED = 0  # another number: other first weights, other order, other augmentation
 AUDIT_FOLDS = 0  # 4: afterwards, list the labels that look wrong; costs 4 more trainings
+EXPORT_ONNX = False  # True: captcha.onnx, too, which programs without PyTorch read with
 SHOW_PLOTS = True  # False: never open a window
 # --------------------------------------------------------------------------------------------------
-
-
-class Hyperparameters(NamedTuple):
-    """What a training is told besides its data; None: what suits the number of images."""
-
-    head: str
-    start: CaptchaNet | None  # the trained network that it starts from
-    epochs: int | None
-    batch_size: int
-    learning_rate: float | None
-    patience: int | None
 
 
 def main() -> None:
@@ -131,6 +122,8 @@ def main() -> None:
         # Every epoch is gone through: to stop early would be a choice by the labels under audit.
         train_again = functools.partial(train_anew, hyper=hyper._replace(patience=None))
         audit.audit(data, originals, AUDIT_FOLDS, train_again, MODEL_FOLDER)
+    if EXPORT_ONNX:
+        print(export.export_trained(net, SPLIT_FOLDER / "val", MODEL_FOLDER / "captcha.onnx"))
     print(f"The model and its pictures are in {MODEL_FOLDER}")
     plots.show()
 
@@ -146,6 +139,10 @@ def check(constants: dict[str, Any]) -> None:
         raise ValueError("SPLIT_FOLDER is None: without labels, UNLABELLED_FOLDER must be given.")
     if constants["SPLIT_FOLDER"] is None and constants["START_FROM"] is None:
         raise ValueError("without labels, START_FROM must be a model that reads a little already.")
+    if constants["EXPORT_ONNX"]:
+        export.check_extras()
+        if constants["SPLIT_FOLDER"] is None:
+            raise ValueError("without labels, let predict.py EXPORT_ONNX= write the ONNX file.")
     rate = constants["LEARNING_RATE"]
     if rate is not None and not 0 < rate <= 1:
         raise ValueError(f"LEARNING_RATE is {rate}; it must lie between 0 and 1.")

@@ -35,9 +35,12 @@ PINNED = {
         "EPOCHS=None", "BATCH_SIZE=64", "LEARNING_RATE=None", "HEAD=attention",
         "START_FROM=practice", "RESUME=False", "PATIENCE=None", "CHARACTERS=None",
         "LENGTH=None", "TRAIN_IMAGES=None", "UNLABELLED_FOLDER=None", "ROUNDS=3", "SEED=0",
-        "AUDIT_FOLDS=0", "SHOW_PLOTS=False",
+        "AUDIT_FOLDS=0", "EXPORT_ONNX=False", "SHOW_PLOTS=False",
     ],
-    "predict.py": ["CHARACTERS=None", "LENGTH=None", "MIN_CONFIDENCE=0.0", "SHOW_PLOTS=False"],
+    "predict.py": [
+        "CHARACTERS=None", "LENGTH=None", "MIN_CONFIDENCE=0.0", "SHOW_PLOTS=False", "JSON=False",
+        "SERVE=None", "EXPORT_ONNX=None", "ONNX_WEIGHTS=float32",
+    ],
 }  # fmt: skip
 
 

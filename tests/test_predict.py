@@ -1,10 +1,16 @@
 import csv
+import http.client
+import json
 import shutil
+import signal
+import subprocess
 from unittest import mock
 
 import pytest
 from helpers import (
     assert_one_sentence,
+    command,
+    hear_ctrl_c,
     practice_folder,
     run_here,
     run_script,
@@ -180,3 +186,64 @@ def test_a_cut_off_model_is_named(place, tmp_path):
     cut.write_bytes((place / "m" / MODEL_NAME).read_bytes()[:10_000])
     done = run_here("predict.py", f"MODEL_FILE={cut}", place / "new")
     assert_one_sentence(done, "cut.safetensors")
+
+
+def test_json_has_a_line_for_each_file_and_the_table_stays(place, tmp_path):
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG")
+    done = predict(place, tmp_path, "JSON=True", "MIN_CONFIDENCE=1", tmp_path, place / "new")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) == 11
+    assert lines[0].keys() == {"image", "error"}
+    assert "cut.png" in lines[0]["error"]
+    assert all((line["answer"] is None) == (line["confidence"] < 1) for line in lines[1:])
+    with open(tmp_path / "p.csv", encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == [line["image"] for line in lines[1:]]
+    assert [row["text"] for row in rows] == [line["text"] for line in lines[1:]]
+    for row, line in zip(rows, lines[1:], strict=True):
+        assert float(row["confidence"]) == pytest.approx(line["confidence"], abs=1e-4)
+        assert len(line["character_confidences"]) == len(line["text"])
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_each_line_of_standard_input_is_answered_at_once(place, as_json):
+    model = f"MODEL_FILE={place / 'm' / MODEL_NAME}"
+    with subprocess.Popen(
+        command("predict.py", model, f"JSON={as_json}", "-"),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=place,
+    ) as process:  # fmt: skip
+        answers = []
+        paths = [str(f).encode() for f in sorted((place / "new").iterdir())[:3]]
+        for path in [*paths, b"/no\xffwhere.png", b"", b"new", b"a\0b", paths[0]]:
+            process.stdin.write(path + b"\n")
+            process.stdin.flush()
+            answers.append(process.stdout.readline().decode())  # before the next is asked
+        process.stdin.close()
+        assert process.wait(60) == 0
+    if as_json:
+        read = [json.loads(answer) for answer in answers]
+        assert ["error" in line for line in read] == [False] * 3 + [True] * 4 + [False]
+        assert [line["image"].encode() for line in read[:3]] == paths
+    else:
+        read = [answer.rstrip("\n").split("\t") for answer in answers]
+        assert [line[1] != "" for line in read] == [True] * 3 + [False] * 4 + [True]
+        assert {line[2] for line in read[3:7]} == {"0.0000"}
+    assert read[-1] == read[0]
+
+
+def test_a_service_reads_what_is_posted_until_ctrl_c(place):
+    file = sorted((place / "new").iterdir())[0]
+    with subprocess.Popen(
+        command("predict.py", f"MODEL_FILE={place / 'm' / MODEL_NAME}", "SERVE=0"),
+        stderr=subprocess.PIPE, text=True, cwd=place, preexec_fn=hear_ctrl_c,
+    ) as process:  # fmt: skip
+        line = process.stderr.readline().strip()
+        assert line.startswith("Programs on this machine, and no others, may POST an image to")
+        connection = http.client.HTTPConnection(line.rpartition("/")[2], timeout=60)
+        connection.request("POST", f"/{file.name}", file.read_bytes())
+        answer = json.loads(connection.getresponse().read())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert answer["image"] == file.name
+    assert answer["answer"] == answer["text"] != ""
+    assert not (place / "data").exists()

@@ -459,3 +459,24 @@ def test_the_check_up_examines_the_network_that_trains(split, tmp_path):
     (examined, fresh), (kept, _) = seen
     assert examined is kept
     assert not torch.equal(fresh["trunk.0.weight"], kept.state_dict()["trunk.0.weight"])
+
+
+def test_a_model_is_exported_by_its_validation_images(tmp_path, monkeypatch):
+    split = split_practice(tmp_path, 60, "digit")
+    seen = []
+
+    def remember(net, images, path, *_):
+        seen.append((net.charset, len(images), path))
+        return "They agree."
+
+    monkeypatch.setattr("reading.export.check_extras", lambda: None)
+    monkeypatch.setattr("reading.export.export", remember)
+    monkeypatch.setattr("training.judge.save_pictures", lambda *_: None)
+    done = run_here(
+        "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={tmp_path / 'm'}", "EPOCHS=1",
+        "EXPORT_ONNX=True",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "They agree." in done.stdout
+    count = len(list((split / "val").iterdir()))
+    assert seen == [("0123456789", count, tmp_path / "m" / "captcha.onnx")]

@@ -27,6 +27,17 @@ RUN_COLUMNS = [
 History = list[dict[str, float]]  # a row per epoch
 
 
+class Hyperparameters(NamedTuple):
+    """What a training is told besides its data; None: what suits the number of images."""
+
+    head: str
+    start: CaptchaNet | None  # the trained network that it starts from
+    epochs: int | None
+    batch_size: int
+    learning_rate: float | None
+    patience: int | None
+
+
 class Training(NamedTuple):
     """A training that ended."""
 
