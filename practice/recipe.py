@@ -75,8 +75,10 @@ def main() -> None:
 
     spec = InputSpec(40, 160, 3, FOUND)
     net = CaptchaNet(CHARACTERS, parts.LENGTH, spec, widths=WIDTHS, context=True)
+    images = PARTS * PART_IMAGES
     if START_FROM is not None:  # what that one has not keeps its first, random weights
-        start, _ = model.load_model(START_FROM)
+        start, about_start = model.load_model(START_FROM)
+        images += about_start["images"]
         net.load_state_dict(net.state_dict() | start.state_dict())
         net.temperature.fill_(1)
     for layer in net.modules():
@@ -92,7 +94,7 @@ def main() -> None:
     logits, targets = read_parts(net, unseen)
     net.temperature.fill_(fit_temperature(logits, Split([], Tensor(), targets), math.inf))
     families = sorted({face.family for face in faces})
-    about = {"images": PARTS * PART_IMAGES, "views": PARTS * PART_IMAGES * VIEWS, "val": figures}
+    about = {"images": images, "views": images * VIEWS, "val": figures}
     model.save_model(net.cpu().half(), MODEL_FILE, {**about, "families": families})
     print(f"The model is in {MODEL_FILE}")
 

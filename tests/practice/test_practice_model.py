@@ -67,7 +67,8 @@ def test_the_recipe_makes_such_a_model_and_goes_on_behind_what_is_done(tmp_path)
     arguments += [f"{name}={tmp_path / file}" for name, file in more.items()]
     start = f"START_FROM={tmp_path / 'made.safetensors'}"
     run_script(*arguments, start, "PARTS=1", "LEARNING_RATE=1e-9", cwd="/")
-    longer, _ = model.load_model(tmp_path / "more.safetensors")
+    longer, about = model.load_model(tmp_path / "more.safetensors")
+    assert about["images"] == 300
     for name, value in longer.named_parameters():
         assert torch.allclose(value, net.get_parameter(name), atol=1e-4)
 
