@@ -208,7 +208,7 @@ def test_confidence_stands_beneath_each_character_and_doubt_is_no_mere_colour(op
 
 def test_a_reading_that_comes_late_never_touches_what_is_typed(open_view, tmp_path):
     proposals = Proposals({})
-    proposals.reader = SimpleNamespace(trouble="", needed=(), start=lambda: None)
+    proposals.reader = SimpleNamespace(trouble="", needed=(), trained=None, start=lambda: None)
     view = open_view(make_images(tmp_path / "images"), proposals)
     press(view, "t")
     proposals.predictions["a.png"] = prediction("late", doubtful=[0])
