@@ -115,6 +115,7 @@ def run_path() -> None:
     data = HERE / "data"
     print("\nDone. See the pictures:")
     for picture, what in (
+        (data / "model" / "report.html", "all of the training on one page, for your browser"),
         (data / "model" / "curves.png", "how the network learnt"),
         (data / "model" / "mistakes.png", "what it got wrong in the test folder"),
         (data / "model" / "confusion.png", "which characters it mixes up"),
