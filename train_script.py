@@ -83,9 +83,9 @@ def main() -> None:
     if UNLABELLED_FOLDER is not None and start is not None:
         teacher = pseudo_labels.suited(start, UNLABELLED_FOLDER, CHARACTERS, LENGTH)
         if SPLIT_FOLDER is None:
-            teach_itself(teacher, hyper, UNLABELLED_FOLDER, constants)
+            teach_itself(teacher, hyper, UNLABELLED_FOLDER, MODEL_FOLDER, ROUNDS, constants)
             return
-        characters = teacher.charset
+        characters = CHARACTERS or pseudo_labels.charset_beside(SPLIT_FOLDER / "train", teacher)
     assert SPLIT_FOLDER is not None  # see check()
     data = dataset.load(SPLIT_FOLDER, TRAIN_IMAGES, SEED, characters or "")
     originals = audit.originals(SPLIT_FOLDER) if AUDIT_FOLDS else {}
@@ -131,7 +131,7 @@ def main() -> None:
 def check(constants: dict[str, Any]) -> None:
     """Raise ValueError for a setting that no training could use."""
     lowest = {"EPOCHS": 1, "BATCH_SIZE": 2, "PATIENCE": 1, "TRAIN_IMAGES": 2, "SEED": 0}
-    for name, value in (lowest | {"AUDIT_FOLDS": 0}).items():
+    for name, value in (lowest | {"AUDIT_FOLDS": 0, "ROUNDS": 1}).items():
         utils.at_least(name, constants[name], value)
     if constants["AUDIT_FOLDS"] == 1:
         raise ValueError("AUDIT_FOLDS is 1; it must be 2 or more, or 0 for no audit.")
@@ -181,20 +181,25 @@ def train_pupil(data: Dataset, hyper: Hyperparameters, labels: int) -> Training:
 
 
 def teach_itself(
-    teacher: CaptchaNet, hyper: Hyperparameters, folder: Path, constants: dict[str, Any]
+    teacher: CaptchaNet,
+    hyper: Hyperparameters,
+    folder: Path,
+    model_folder: Path,
+    rounds: int,
+    constants: dict[str, Any],
 ) -> None:
     """Let a network teach itself a site without a label; keep it, and say what it may be worth."""
     data = dataset.without_labels(teacher.charset, teacher.length, teacher.spec)
     images = dataset.load_unlabelled(folder, [], data.spec)
     pupil = functools.partial(train_pupil, hyper=hyper, labels=0)
-    rounds = pseudo_labels.self_train(teacher, data, images, ROUNDS, pupil)
-    figures = judge.judge_without_labels(rounds, images) | {"constants": constants}
-    net, history = rounds[-1].training.net, rounds[-1].training.history
-    runs.keep_model(net, MODEL_FOLDER, figures, history)
-    judge.save_readings(rounds, images, MODEL_FOLDER)
-    write_report(MODEL_FOLDER, figures)
+    done = pseudo_labels.self_train(teacher, data, images, rounds, pupil)
+    figures = judge.judge_without_labels(done, images) | {"constants": constants}
+    net, history = done[-1].training.net, done[-1].training.history
+    runs.keep_model(net, model_folder, figures, history)
+    judge.save_readings(done, images, model_folder)
+    write_report(model_folder, figures)
     judge.print_expected(figures)
-    print(f"The model and its pictures are in {MODEL_FOLDER}")
+    print(f"The model and its pictures are in {model_folder}")
     plots.show()
 
 

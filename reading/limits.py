@@ -12,7 +12,7 @@ from files.images import FOUND
 from model import CaptchaNet
 from utils import Prediction
 
-SURE = 0.8  # a character that is read with this confidence occurs
+SURE = 0.8  # a character that is read with this confidence is read surely
 RARE = 0.1  # of how often a usual character occurs: one that is rarer was probably misread
 ONE_CASE = 0.95  # of the letters that show their case: then all letters have it
 SHOW_THEIR_CASE = "abdefghijklmnqrty"  # a small o looks like a capital one

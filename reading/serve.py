@@ -144,6 +144,7 @@ def open_server(reader: Reader, port: int, min_confidence: float) -> Server:
     turn = threading.Lock()  # one image after the other is fastest, and bounds the memory
 
     def read(data: bytes) -> Prediction:
+        """Read an image when it is its turn."""
         with turn:
             return reader.read(data)
 

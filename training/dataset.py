@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from files.framing import find_frame, spread
+from files.framing import SAMPLE, find_frame, spread
 from files.images import InputSpec, content_hash, decode_image, fit_image, read_image
 from files.split_names import SPLITS, labelled_images, parse_split_name
 from utils import image_files, note, progress
@@ -141,6 +141,11 @@ def load_unlabelled(folder: Path, labelled: Sequence[Path], spec: InputSpec) -> 
     if not images:
         raise ValueError(f"{folder} holds no image except those that are labelled already.")
     return torch.stack(images)
+
+
+def sample_of(images: Tensor) -> Tensor:
+    """Return up to SAMPLE of many images, evenly spread."""
+    return images[list(spread(range(len(images)), SAMPLE))]
 
 
 def encode_labels(labels: Sequence[str], charset: str, length: int) -> np.ndarray:

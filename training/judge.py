@@ -120,7 +120,7 @@ def save_readings(rounds: Sequence[Round], images: Tensor, folder: Path) -> None
     """
     net = rounds[-1].training.net
     unseen = images[pseudo_labels.is_held_out(images)]
-    logits = [one.teacher for one in rounds] + [pseudo_labels.read(net, unseen, net.charset)]
+    logits = [one.teacher_logits for one in rounds] + [pseudo_labels.read(net, unseen, net.charset)]
     shown, cells, titles, colours = some(len(unseen), 10), [], [], []
     for i in shown:
         texts = [

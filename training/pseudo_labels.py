@@ -17,24 +17,23 @@ import torch
 from torch import Tensor
 
 import model
-from files.framing import SAMPLE, read_sample
+from files.framing import read_sample
 from files.images import FOUND
+from files.split_names import labelled_images
 from model import CaptchaNet
 from reading import limits
+from reading.limits import SURE
 from training.calibration import fit_temperature
-from training.dataset import Dataset, Split, join, load_unlabelled, without_labels
+from training.dataset import Dataset, Split, join, load_unlabelled, sample_of, without_labels
 from training.runs import Training
 from utils import image_files
 
-SURE = 0.8  # a character that is read with this confidence is learnt from ...
-UNKNOWN = -100  # ... and this is the target of the others, which F.cross_entropy leaves out
+UNKNOWN = -100  # target of a character that is not read surely: F.cross_entropy leaves it out
 LEAST_SURE = 0.1  # of the characters: who is sure of fewer would teach nonsense
 HELD_OUT = 0.1  # of the images without labels; by them a training without any label is judged
 LABELLED_SHARE = 0.25  # of what a pupil sees, at least: what a person typed is worth more
 # How much too sure a network is that had none but its own readings to learn from.
 TEMPERATURE = 1.5
-
-
 HOPELESS = "It would teach itself nonsense: label some 50 images, and train with these too."
 
 
@@ -42,7 +41,7 @@ class Round(NamedTuple):
     """What came of one teacher and its pupil."""
 
     joined: int  # images that the pupil learnt from, besides those with labels
-    teacher: Tensor  # logits of the images that are held out if there are no labels
+    teacher_logits: Tensor  # of the images that are held out if there are no labels
     training: Training
 
 
@@ -66,14 +65,26 @@ def suited(net: CaptchaNet, folder: Path, characters: str | None, length: int | 
     return teacher
 
 
-def as_teacher(net: CaptchaNet, data: Dataset) -> CaptchaNet:
-    """Return a copy of a network that reads what the labels of a dataset can have."""
+def charset_beside(folder: Path, teacher: CaptchaNet) -> str:
+    """Return the charset of a network that is suited to a site, in the case of its labels.
+
+    A site may draw capitals, and be labelled in small letters. ``folder`` is one of the split.
+    """
+    text = "".join(label for _, label in labelled_images(folder))
+    case = str.lower if text.islower() else str.upper if text.isupper() else str
+    return "".join(sorted(set(case(teacher.charset))))
+
+
+def as_teacher(net: CaptchaNet, data: Dataset) -> CaptchaNet | None:
+    """Return a copy of a network that reads what the labels of a dataset can have, if it can."""
     teacher = copy.deepcopy(net).eval()
-    known = {*net.charset, *net.charset.swapcase()}
+    known = "".join(c for c in data.charset if c in {*net.charset, *net.charset.swapcase()})
+    if not known or net.head_name == "flatten":  # which reads images of one size only
+        return None
     lengths = {len(label) for label in data.train.labels}
     sure = len(lengths) == 1 and len(data.train.labels) >= limits.LEAST_SAMPLE
     length = min(lengths) if sure and max(lengths) <= net.length else None
-    limits.limit(teacher, "".join(c for c in data.charset if c in known), length)
+    limits.limit(teacher, known, length)
     teacher.spec = data.spec._replace(channels=net.spec.channels)
     return teacher
 
@@ -111,12 +122,20 @@ def self_train(
         training = train(data._replace(train=join([*[labelled] * times, pseudo])))
         done.append(Round(len(pseudo.labels), logits[held_out], training))
         teacher = training.best_net() if labelled.labels else training.net
-        if labelled.labels:  # no confidence is raised: nobody checks what comes of it
-            val_logits = model.read_logits(teacher, data.val.images)
-            teacher.temperature.fill_(max(1, fit_temperature(val_logits, data.val, math.inf)))
-        else:
-            teacher.temperature.fill_(TEMPERATURE)
+        calibrate(teacher, data)
     return done
+
+
+def calibrate(net: CaptchaNet, data: Dataset) -> None:
+    """Set the temperature of a network that learnt here. Nobody checks what it will teach.
+
+    So validation may lower its confidences, but not raise them.
+    """
+    temperature = TEMPERATURE
+    if data.train.labels:
+        val_logits = model.read_logits(net, data.val.images)
+        temperature = max(1, fit_temperature(val_logits, data.val, math.inf))
+    net.temperature.fill_(temperature)
 
 
 def learn_from_both(
@@ -128,16 +147,18 @@ def learn_from_both(
     the first training makes it, with the labels alone.
     """
     images = load_unlabelled(folder, data.files, data.spec)
-    if start is not None and share_sure(teacher := as_teacher(start, data), images) >= LEAST_SURE:
+    teacher = None if start is None else as_teacher(start, data)
+    if teacher is not None and share_sure(teacher, images) >= LEAST_SURE:
         return [one.training for one in self_train(teacher, data, images, 2, train)]
     first = train(data)
-    rounds = self_train(first.best_net(), data, images, 1, train)
+    calibrate(first.best_net(), data)
+    rounds = self_train(first.net, data, images, 1, train)
     return [first, *(one.training for one in rounds)]
 
 
 def share_sure(teacher: CaptchaNet, images: Tensor) -> float:
     """Return the share of the characters in a sample of the images that are read surely."""
-    sample = images[:: max(1, len(images) // SAMPLE)]
+    sample = sample_of(images)
     nothing = without_labels(teacher.charset, teacher.length, teacher.spec)
     return sure_readings(read(teacher, sample, teacher.charset), sample, nothing)[2]
 

@@ -9,8 +9,7 @@ import model
 from files.images import FOUND
 from model import CaptchaNet
 from reading import limits
-
-SAMPLE = 200  # images, at most, that show in which case a site draws its letters
+from training.dataset import sample_of
 
 
 @torch.no_grad()
@@ -60,5 +59,5 @@ def drawn_case(trained: CaptchaNet, images: Tensor) -> Callable[[str], str]:
     """
     if trained.spec.cut != FOUND or len(images) == 0:
         return str
-    sample = images[:: -(-len(images) // SAMPLE)].expand(-1, trained.spec.channels, -1, -1)
+    sample = sample_of(images).expand(-1, trained.spec.channels, -1, -1)
     return limits.find_case(limits.count_sure(model.read_images(trained, sample))) or str

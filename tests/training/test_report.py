@@ -122,9 +122,10 @@ def test_a_browser_shows_it_without_a_complaint_and_sorts_the_table(folder, widt
     click = "<script>document.querySelectorAll('.sorts button')[1].click();</script></body>"
     page.write_text(page.read_text(encoding="utf-8").replace("</body>", click), encoding="utf-8")
     done = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-         f"--user-data-dir={folder / 'profile'}", f"--window-size={width},1000",
-         f"--screenshot={folder / 'page.png'}", "--dump-dom", page.as_uri()],
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+         "--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}",
+         f"--window-size={width},1000", f"--screenshot={folder / 'page.png'}", "--dump-dom",
+         page.as_uri()],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
