@@ -31,6 +31,7 @@ from files.tables import SPLIT_COLUMNS, SUSPECT_COLUMNS, read_table, write_table
 from training import augment, checkup, metrics, runs, schedule
 from training.dataset import Dataset, Split, encode_labels
 from training.metrics import Scores
+from training.pseudo_labels import UNKNOWN
 from training.runs import RUN_COLUMNS
 
 SMALL = "BATCH_SIZE=16"  # a quarter of the time of the usual size
@@ -254,6 +255,18 @@ def test_a_trained_model_teaches_itself_a_site_without_a_label(trained, tmp_path
     assert about["labelled_images"] == 0  # so label_helper.py knows that nobody checked it
     assert (folder / "readings.png").stat().st_size > 5000
     assert not (folder / "mistakes.png").exists()
+
+
+def test_a_character_without_a_target_is_neither_right_nor_wrong():
+    """Every image begins with an a; what follows nobody knows."""
+    net = small_net(length=2)
+    unknown = torch.tensor([[1, UNKNOWN]] * 32)
+    split = Split(["a?"] * 32, random_images(32, net), unknown)
+    known = Split(["aa"] * 4, split.images[:4], torch.ones(4, 2, dtype=torch.int64))
+    data = Dataset("abc", 2, net.spec, split, known, known, [])
+    hyper = runs.Hyperparameters("attention", None, 4, 16, 0.003, None)
+    training = train_script.train(net, data, hyper, None, resume=False)
+    assert training.history[-1]["train_character_accuracy"] > 0.9
 
 
 def test_a_model_that_reads_next_to_nothing_does_not_teach_itself(trained, tmp_path):

@@ -152,3 +152,8 @@ def test_many_at_once_each_get_their_own(port):
 def test_a_port_that_is_taken_is_named(port):
     with pytest.raises(ValueError, match=f"SERVE={port}: this port cannot be used"):
         serve.open_server(FakeReader(), port, 0.0)
+
+
+def test_no_other_machine_is_answered():
+    with serve.open_server(FakeReader(), 0, 0.0) as server:
+        assert server.socket.getsockname() == ("127.0.0.1", server.server_port)
