@@ -209,7 +209,7 @@ def write_predictions(rows: Sequence[tuple[Path, Prediction, bool]], path: Path)
 def draw_sheet(
     rows: Sequence[tuple[np.ndarray, Prediction, bool]], path: Path, on_screen: bool
 ) -> None:
-    """Draw images with what was read; the unsure ones in red, the unanswered ones in ( )."""
+    """Draw images with what was read; unsure ones with a ? and in red, unanswered ones in ( )."""
     from training import plots  # here: matplotlib takes a second, and one image needs none
 
     plots.use_screen(on_screen)
@@ -217,8 +217,9 @@ def draw_sheet(
     for _, prediction, answered in rows:
         text = plots.visible(prediction.text) or "nothing"
         percent = f"{100 * prediction.confidence:.0f} %"
-        titles.append(f"{text}  {percent}" if answered else f"({text})  {percent}")
-        colours.append("black" if answered and prediction.confidence >= 0.9 else "firebrick")
+        sure = answered and prediction.confidence >= 0.9
+        titles.append((text if answered else f"({text})") + f"  {percent}" + ("" if sure else " ?"))
+        colours.append("black" if sure else plots.WRONG)
     plots.save(plots.image_sheet([image for image, *_ in rows], titles, colours), path)
     plots.show()
 

@@ -97,19 +97,20 @@ def plot(accuracies: Accuracies) -> plots.Figure:
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for count, values in accuracies.items():
         percent = [100 * value for value in values]
-        axes.plot([count] * len(values), percent, "o", color="C0", alpha=0.5)
+        axes.plot([count] * len(values), percent, "o", color=plots.BLUE, alpha=0.5)
     means = [100 * (1 - error) for error in errors.values()]
-    axes.plot(list(accuracies), means, color="C0", label="mean")
+    axes.plot(list(accuracies), means, color=plots.BLUE, label="mean")
     ticks = list(accuracies)
     if len(accuracies) > 1:
         beyond = [max(accuracies), 2 * max(accuracies)]
         expected = [100 * (1 - expected_error(errors, count)) for count in beyond]
-        axes.plot(beyond, expected, "--", color="C1", label="estimate")
+        axes.plot(beyond, expected, "--", color=plots.ORANGE, label="estimate")
         ticks += beyond[1:]
     axes.set(
         xscale="log", xlabel="labelled images to train on", ylabel="test images read correctly, %"
     )
     axes.set_xticks(ticks, [str(count) for count in ticks])
+    axes.set_title("What more labels bring")
     axes.minorticks_off()  # on a logarithmic scale these would have numbers, too
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")

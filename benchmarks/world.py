@@ -91,6 +91,7 @@ def draw(curves: dict[str, dict[int, dict[str, float]]]) -> Figure:
     """Draw each curve: the share of images read against a number."""
     figure, places = plt.subplots(1, len(curves), figsize=(9, 3.6), sharey=True, squeeze=False)
     for axes, (what, curve) in zip(places[0], curves.items(), strict=True):
+        axes.set_prop_cycle(plots.LINES)
         for kind in ("images", "fonts", "styles"):
             shares = [100 * shares[kind] for shares in curve.values()]
             label = "other images" if kind == "images" else f"other {kind}"

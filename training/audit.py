@@ -109,6 +109,6 @@ def write_suspects(
         for i in differ[:24]
     ]
     images = [split.images[i].numpy() for i in differ[:24]]
-    sheet = plots.image_sheet(images, titles, ["firebrick"] * len(titles), columns=3)
+    sheet = plots.image_sheet(images, titles, [plots.WRONG] * len(titles), columns=3)
     plots.save(sheet, folder / "suspects.png")
     return len(differ)

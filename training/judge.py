@@ -130,7 +130,7 @@ def save_readings(rounds: Sequence[Round], images: Tensor, folder: Path) -> None
             cells.append(unseen[i].numpy())
             percent = 100 * confidences_of(x[i : i + 1]).item()
             titles.append(f"{plots.visible(text) or 'nothing'}  {percent:.0f} %")
-            colours.append("black" if text == texts[-1] else "firebrick")
+            colours.append("black" if text == texts[-1] else plots.WRONG)
     plots.save(plots.image_sheet(cells, titles, colours, len(logits)), folder / "readings.png")
     for name in ("curves", "confusion", "mistakes", "attention", "augmented"):
         (folder / f"{name}.png").unlink(missing_ok=True)

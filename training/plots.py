@@ -8,11 +8,20 @@ import cv2
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from files.atomic import replacing
 from training import runs
+
+# Colours that colour-blind people tell apart (Okabe and Ito 2008, "Color Universal Design"); lines
+# differ in their dashes too, for a page printed in grey.
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+WRONG = "#B03A00"  # what is written about a mistake: ORANGE, dark enough to be read
+LINES = cycler(color=[ORANGE, BLUE, GREEN], linestyle=["--", "-", "-."])
+WORST_PAIRS = 5  # of characters, named above the confusion matrix
 
 
 def use_screen(wanted: bool) -> None:
@@ -56,19 +65,22 @@ class LiveCurves:
         best = runs.best_of(history)["epoch"]
         for axes in (self.loss_axes, self.accuracy_axes):
             axes.clear()
-            axes.axvline(best, color="0.8", label=f"best epoch, {best:.0f}")
+            axes.set_prop_cycle(LINES)
+            axes.axvline(best, color="0.7", linestyle=":", label=f"kept: epoch {best:.0f}")
             axes.set_xlabel("epoch")
             axes.grid(alpha=0.3)
         for name, label in (("train_loss", "train (augmented)"), ("val_loss", "validation")):
             self.loss_axes.plot(epochs, [row[name] for row in history], label=label)
-        self.loss_axes.set(yscale="log", title="loss (cross-entropy per character)")
+        self.loss_axes.set(yscale="log", ylabel="cross-entropy per character, nats")
+        self.loss_axes.set_title("Loss: both lines should fall together")
         for name, label in (
             ("train_character_accuracy", "train, characters (augmented)"),
             ("val_character_accuracy", "validation, characters"),
             ("val_image_accuracy", "validation, whole images"),
         ):
             self.accuracy_axes.plot(epochs, [100 * row[name] for row in history], label=label)
-        self.accuracy_axes.set(ylim=(-2, 102), title="accuracy, %")
+        self.accuracy_axes.set(ylim=(-2, 102), ylabel="read correctly, %")
+        self.accuracy_axes.set_title("Accuracy: whole images come last")
         self.loss_axes.legend(fontsize="small")
         self.accuracy_axes.legend(fontsize="small", loc="lower right")
 
@@ -125,15 +137,16 @@ def mistakes_sheet(mistakes: Sequence[tuple[np.ndarray, str, str, float]], total
         f"{visible(label)} read as {visible(text) or 'nothing'} ({100 * confidence:.0f} %)"
         for _, label, text, confidence in shown
     ]
-    return image_sheet([image for image, *_ in shown], titles, ["firebrick"] * len(shown), 3)
+    return image_sheet([image for image, *_ in shown], titles, [WRONG] * len(shown), 3)
 
 
 def runs_plot(accuracies: Sequence[float]) -> Figure:
     """Plot the validation accuracy of runs, the oldest first."""
     figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
     numbers = range(1, len(accuracies) + 1)
-    axes.plot(numbers, [100 * accuracy for accuracy in accuracies], marker="o")
-    axes.set(xlabel="run", ylabel="whole images, %", title="Validation, run by run")
+    axes.plot(numbers, [100 * accuracy for accuracy in accuracies], marker="o", color=BLUE)
+    axes.set(xlabel="run", ylabel="validation images read correctly, %")
+    axes.set_title("What each run brought: higher is better")
     axes.set_xticks(numbers)
     axes.grid(alpha=0.3)
     return figure
@@ -147,17 +160,34 @@ def confusion_matrix(counts: np.ndarray, charset: str) -> Figure:
     names = ["end", *map(visible, charset)]
     used = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
     counts, names = counts[np.ix_(used, used)], [names[i] for i in used]
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = max(4.0, 0.24 * len(names) + 1.5)
-    figure, axes = plt.subplots(figsize=(side, side), layout="constrained")
-    axes.imshow(share**0.5, cmap="Blues", vmin=0, vmax=1)  # the root makes single mistakes visible
+    percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = max(4.5, 0.24 * len(names) + 1.5)
+    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    # Near 0 the scale is stretched, which makes single mistakes visible.
+    shown = axes.imshow(percent, cmap="Blues", norm=PowerNorm(0.5, 0, 100))
+    figure.colorbar(shown, shrink=0.8, label="share of the label's characters, %")
     for row, column in zip(*np.nonzero(counts), strict=True):
         if row != column and len(names) <= 70:
             axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=7)
     axes.set_xticks(range(len(names)), names, fontsize=8, parse_math=False)
     axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
-    axes.set(xlabel="read as", ylabel="label", title="Characters of the test images")
+    axes.set(xlabel="read as", ylabel="label")
+    axes.set_title(worst_pairs(counts, names), fontsize=10, parse_math=False)
     return figure
+
+
+def worst_pairs(counts: np.ndarray, names: Sequence[str]) -> str:
+    """Return a title that names the most frequent confusions of ``counts`` (classes, classes)."""
+    wrong = counts * (1 - np.eye(len(names), dtype=int))
+    rows, columns = np.unravel_index(np.argsort(-wrong, axis=None, kind="stable"), wrong.shape)
+    pairs = [
+        f"{names[row]} as {names[column]} ({wrong[row, column]})"
+        for row, column in zip(rows[:WORST_PAIRS], columns[:WORST_PAIRS], strict=True)
+        if wrong[row, column]
+    ]
+    if not pairs:
+        return "Test images: no character is taken for another"
+    return "Test images, most often mistaken:\n" + ", ".join(pairs)
 
 
 def attention_sheet(

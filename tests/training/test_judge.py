@@ -48,3 +48,16 @@ def test_labels_without_glyphs_can_be_shown():
     image = np.zeros((1, 8, 20), np.uint8)
     figure = plots.image_sheet([image], [plots.visible("$\x00_{\N{SNOWMAN}")], ["black"])
     figure.canvas.draw()
+
+
+def test_the_confusion_matrix_names_the_pairs_most_often_mistaken_and_has_a_scale():
+    counts = np.zeros((4, 4), int)
+    counts[1, 1], counts[1, 2], counts[3, 1], counts[2, 0] = 9, 2, 5, 1
+    figure = plots.confusion_matrix(counts, "ab$")
+    matrix, scale = figure.axes
+    assert matrix.get_title().endswith("$ as a (5), a as b (2), b as end (1)")
+    assert "%" in scale.get_ylabel()
+    assert matrix.images[0].get_array()[1, 2] == 100 * 2 / 11
+    figure = plots.confusion_matrix(np.diag([3, 4, 5, 6]), "ab$")
+    assert "no character is taken for another" in figure.axes[0].get_title()
+    plots.plt.close("all")
