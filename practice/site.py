@@ -230,8 +230,8 @@ def main() -> None:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         sys.exit(f"site.py: cannot use port {PORT} ({reason}); edit PORT in practice/site.py.")
-    print(f"The site is at http://127.0.0.1:{site.server_port}/ (Ctrl+C ends it).", flush=True)
     try:
+        print(f"The site is at http://127.0.0.1:{site.server_port}/ (Ctrl+C ends it).", flush=True)
         while True:
             time.sleep(60)
     except KeyboardInterrupt:
