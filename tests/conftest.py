@@ -10,6 +10,20 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# Files whose tests train, kill or install; pytest -m "not slow" leaves them out.
+SLOW = {
+    "test_broken_images.py", "test_checkup.py", "test_export.py", "test_fire.py", "test_folds.py",
+    "test_learning_curve.py", "test_practice_model.py", "test_run.py", "test_self_taught.py",
+    "test_train_script.py",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of slow files."""
+    for item in items:
+        if item.path.name in SLOW:
+            item.add_marker("slow")
+
 
 @pytest.fixture(scope="session")
 def _virtual_screen():
