@@ -220,7 +220,9 @@ def draw_sheet(
         sure = answered and prediction.confidence >= 0.9
         titles.append((text if answered else f"({text})") + f"  {percent}" + ("" if sure else " ?"))
         colours.append("black" if sure else plots.WRONG)
-    plots.save(plots.image_sheet([image for image, *_ in rows], titles, colours), path)
+    heading = "What was read, and how sure the network is"
+    images = [image for image, *_ in rows]
+    plots.save(plots.image_sheet(images, titles, colours, heading), path)
     plots.show()
 
 

@@ -19,12 +19,14 @@ def test_the_readme_is_two_screens():
     assert len((project / "README.md").read_text(encoding="utf-8").splitlines()) <= 180
 
 
-def test_every_page_is_reached_from_the_readme():
+def test_every_page_and_picture_is_reached_from_the_readme():
     reached, new = set(), {project / "README.md"}
     while new:
         page = new.pop()
         reached.add(page)
         text = page.read_text(encoding="utf-8")
-        links = re.findall(r"\]\(([^)#]+\.md)[^)]*\)", text)
-        new |= {(page.parent / link).resolve() for link in links} - reached
-    assert reached >= set(PAGES)
+        links = re.findall(r"\]\(([^)#]+\.(?:md|png))[^)]*\)", text)
+        found = {(page.parent / link).resolve() for link in links}
+        reached |= {file for file in found if file.suffix == ".png"}
+        new |= {file for file in found if file.suffix == ".md"} - reached
+    assert reached >= {*PAGES, *project.glob("docs/**/*.png")}

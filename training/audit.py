@@ -109,6 +109,7 @@ def write_suspects(
         for i in differ[:24]
     ]
     images = [split.images[i].numpy() for i in differ[:24]]
-    sheet = plots.image_sheet(images, titles, [plots.WRONG] * len(titles), columns=3)
+    heading = "Labels that are probably wrong, the most suspicious first"
+    sheet = plots.image_sheet(images, titles, [plots.WRONG] * len(titles), heading, columns=3)
     plots.save(sheet, folder / "suspects.png")
     return len(differ)

@@ -131,7 +131,9 @@ def save_readings(rounds: Sequence[Round], images: Tensor, folder: Path) -> None
             percent = 100 * confidences_of(x[i : i + 1]).item()
             titles.append(f"{plots.visible(text) or 'nothing'}  {percent:.0f} %")
             colours.append("black" if text == texts[-1] else plots.WRONG)
-    plots.save(plots.image_sheet(cells, titles, colours, len(logits)), folder / "readings.png")
+    heading = "What each round read, the last one in the column on the right"
+    sheet = plots.image_sheet(cells, titles, colours, heading, len(logits))
+    plots.save(sheet, folder / "readings.png")
     for name in ("curves", "confusion", "mistakes", "attention", "augmented"):
         (folder / f"{name}.png").unlink(missing_ok=True)
 
@@ -198,7 +200,8 @@ def save_augmented(split: Split, path: Path) -> None:
         images += [split.images[i].numpy(), *changed.byte().numpy()]
         titles += [plots.visible(split.labels[i]), *[""] * 4]
     colours = ["black"] * len(images)
-    plots.save(plots.image_sheet(images, titles, colours, columns=5), path)
+    heading = "Training images, each beside what augmentation makes of it: still readable?"
+    plots.save(plots.image_sheet(images, titles, colours, heading, columns=5), path)
 
 
 def some(count: int, most: int = 6) -> np.ndarray:

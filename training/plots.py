@@ -106,14 +106,18 @@ def picture(axes: Axes, image: np.ndarray, title: str = "", colour: str = "black
 
 
 def image_sheet(
-    images: Sequence[np.ndarray], titles: Sequence[str], colours: Sequence[str], columns: int = 4
+    images: Sequence[np.ndarray],
+    titles: Sequence[str],
+    colours: Sequence[str],
+    heading: str,
+    columns: int = 4,
 ) -> Figure:
-    """Lay images out in rows, each under its title."""
+    """Lay images out in rows, each under its title, all under a heading."""
     rows = max(1, -(-len(images) // columns))
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(2.6 * columns, 1.05 * rows + 0.2), squeeze=False
-    )
-    figure.subplots_adjust(0.01, 0.02, 0.99, 1 - 0.28 / (rows + 0.2), hspace=0.45, wspace=0.05)
+    height = 1.05 * rows + 0.5  # inches
+    figure, axes = plt.subplots(rows, columns, figsize=(2.6 * columns, height), squeeze=False)
+    figure.subplots_adjust(0.01, 0.02, 0.99, 1 - 0.6 / height, hspace=0.45, wspace=0.05)
+    figure.suptitle(heading, fontsize=11, y=1 - 0.1 / height, va="top", parse_math=False)
     for place in axes.flat:
         place.axis("off")
     for place, image, title, colour in zip(axes.flat, images, titles, colours, strict=False):
@@ -137,7 +141,8 @@ def mistakes_sheet(mistakes: Sequence[tuple[np.ndarray, str, str, float]], total
         f"{visible(label)} read as {visible(text) or 'nothing'} ({100 * confidence:.0f} %)"
         for _, label, text, confidence in shown
     ]
-    return image_sheet([image for image, *_ in shown], titles, [WRONG] * len(shown), 3)
+    heading = f"Mistakes in {total} test images, the surest first: could you read them?"
+    return image_sheet([image for image, *_ in shown], titles, [WRONG] * len(shown), heading, 3)
 
 
 def runs_plot(accuracies: Sequence[float]) -> Figure:
@@ -200,10 +205,11 @@ def attention_sheet(
     """
     rows, length = maps.shape[:2]
     length = min(length, 12)
-    figure, axes = plt.subplots(
-        rows, length + 1, figsize=(1.7 * (length + 1), 0.75 * rows + 0.4), squeeze=False
-    )
-    figure.subplots_adjust(0.005, 0.01, 0.995, 1 - 0.3 / (rows + 0.4), hspace=0.5, wspace=0.04)
+    width, height = 1.7 * (length + 1), 0.75 * rows + 0.6  # inches
+    figure, axes = plt.subplots(rows, length + 1, figsize=(width, height), squeeze=False)
+    figure.subplots_adjust(0.005, 0.01, 0.995, 1 - 0.55 / height, hspace=0.5, wspace=0.04)
+    heading = "What was read, and where each position looked (red), with how sure it is"
+    figure.suptitle(heading, fontsize=11, y=1 - 0.08 / height, va="top")
     for row, image in enumerate(images):
         picture(axes[row, 0], image, visible(texts[row]))
         grey = image.mean(axis=0)

@@ -46,7 +46,7 @@ def test_the_picture_of_attention_shows_each_position_where_it_attended():
 def test_labels_without_glyphs_can_be_shown():
     assert plots.visible("a\x07b") == "a<7>b"
     image = np.zeros((1, 8, 20), np.uint8)
-    figure = plots.image_sheet([image], [plots.visible("$\x00_{\N{SNOWMAN}")], ["black"])
+    figure = plots.image_sheet([image], [plots.visible("$\x00_{\N{SNOWMAN}")], ["black"], "$")
     figure.canvas.draw()
 
 
