@@ -19,6 +19,7 @@ TEXT_FONT = ("Segoe UI" if os.name == "nt" else "Helvetica", 12)  # family, size
 FIXED_FONT = {"win32": "Consolas", "darwin": "Menlo"}.get(sys.platform, "Monospace")
 INK, PAPER, SHADE, SOFT, WARNING = "#1f2933", "#f4f5f7", "#dde2e8", "#5b6672", "#a33b00"
 TITLE_BAR = 60  # pixels of the screen's height that a title bar and a panel may need
+SCREEN = 1280, 800  # width and height in pixels of the smallest usual screen
 
 
 def open_gui() -> ModuleType:
@@ -56,17 +57,34 @@ def open_gui() -> ModuleType:
     return sg
 
 
-def fit_window(window: Any, width: int = 1280, height: int = 800) -> None:  # noqa: ANN401
+def screen_scale() -> float:
+    """Return how large pictures must be on this screen, 1 where it has 96 pixels to the inch.
+
+    Fonts are given in points and grow by themselves where pixels are small. At least 1, and no
+    more than the screen has room for.
+    """
+    import tkinter
+
+    root = tkinter.Tk()
+    root.withdraw()
+    room = min(root.winfo_screenwidth() / SCREEN[0], root.winfo_screenheight() / SCREEN[1])
+    scale = max(1.0, min(root.winfo_fpixels("1i") / 96, room))
+    root.destroy()
+    return scale
+
+
+def fit_window(window: Any, scale: float = 1.0) -> None:  # noqa: ANN401
     """Shrink a new window's fonts until it fits the screen, then fix the place of everything in it.
 
-    ``width`` and ``height`` are the screen's, in pixels. Fonts and their sizes differ from machine
-    to machine, so call this once for each window, while its texts are as long as they may get:
-    whatever they say later, nothing moves. A text longer than its place is cut off.
+    ``scale`` is that of screen_scale(). Fonts and their sizes differ from machine to machine, so
+    call this once for each window, while its texts are as long as they may get: whatever they say
+    later, nothing moves. A text longer than its place is cut off.
     """
     from tkinter import Frame, Toplevel
     from tkinter.font import Font
 
     root = window.TKroot
+    width, height = SCREEN[0] * scale, SCREEN[1] * scale - TITLE_BAR
     widgets = [root]
     for widget in widgets:  # grows while it is gone through
         widgets += widget.winfo_children()
@@ -79,7 +97,7 @@ def fit_window(window: Any, width: int = 1280, height: int = 800) -> None:  # no
             fonts.append((widget, font["family"], pixels, font["weight"]))
     root.update_idletasks()
     for step in range(1, 60):
-        if root.winfo_reqwidth() <= width and root.winfo_reqheight() <= height - TITLE_BAR:
+        if root.winfo_reqwidth() <= width and root.winfo_reqheight() <= height:
             break
         for widget, family, pixels, weight in fonts:
             widget.configure(font=(family, -max(7, round(pixels * 0.95**step)), weight))
@@ -115,15 +133,17 @@ def find_images(folder: Path | None, ask: bool) -> list[Path]:
 def ask_for_images(sg: ModuleType, why: str) -> list[Path]:
     """Ask for a folder, or for files of one folder; return none if the person cancels."""
     extensions = " ".join(f"*{suffix} *{suffix.upper()}" for suffix in utils.IMAGE_SUFFIXES)
+    scale = screen_scale()
+    width = round(560 * scale)
     layout = [
         [sg.Text(why, key="why", size=(1, 4), expand_x=True)],
-        [sg.Canvas(size=(560, 1), background_color=PAPER, pad=0)],  # makes the window as wide
+        [sg.Canvas(size=(width, 1), background_color=PAPER, pad=0)],  # makes the window as wide
         [sg.Button("Choose a folder"), sg.Button("Choose files"), sg.Button("Cancel")],
     ]
     files: list[Path] = []
     window = sg.Window("Which images?", layout, finalize=True)
-    window["why"].widget.configure(wraplength=560)
-    fit_window(window)
+    window["why"].widget.configure(wraplength=width)
+    fit_window(window, scale)
     window.bind("<Escape>", "Cancel")
     window["Choose a folder"].set_focus(force=True)
     while not files:

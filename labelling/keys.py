@@ -62,17 +62,17 @@ KEYS = (
 VIEW_EVENTS = ("Help", "Larger", "Smaller", "Left", "Right")  # these decide nothing
 
 
-def render_help(size: tuple[int, int]) -> bytes:
-    """Return the help as a picture of ``size`` = (width, height), as PPM.
+def render_help(size: tuple[int, int], scale: float = 1.0) -> bytes:
+    """Return the help as a picture of ``size`` = (width, height), as PPM, in letters of a scale.
 
     It is shown in place of the image: a window of its own would take the keys.
     """
-    canvas, font = Image.new("RGB", size, "white"), ImageFont.load_default(15)
-    pen, legends, top = ImageDraw.Draw(canvas), [], 3
+    canvas, font = Image.new("RGB", size, "white"), ImageFont.load_default(15 * scale)
+    pen, legends, top = ImageDraw.Draw(canvas), [], 3 * scale
     for key in KEYS:
         legends.append(key.legend)
         if key.help:
-            pen.text((20, top), ", ".join(legends), fill=gui.WARNING, font=font)
-            pen.text((190, top), key.help, fill=gui.INK, font=font)
-            legends, top = [], top + 21
+            pen.text((20 * scale, top), ", ".join(legends), fill=gui.WARNING, font=font)
+            pen.text((190 * scale, top), key.help, fill=gui.INK, font=font)
+            legends, top = [], top + 21 * scale
     return gui.ppm(canvas)

@@ -11,7 +11,7 @@ from labelling.keys import KEYS, VIEW_EVENTS, render_help
 from labelling.labels import Labelling
 from labelling.proposals import Offer, Proposals
 
-CANVAS = (840, 280)  # width and height of the image in pixels
+CANVAS = (840, 280)  # width and height of the image in pixels, on a screen of scale 1
 MODIFIERS = ("Shift_L", "Shift_R", "Control_L", "Control_R", "Alt_L", "Alt_R", "Caps_Lock")
 
 
@@ -32,12 +32,14 @@ class LabelWindow:
     ) -> None:
         self.labelling, self.proposals = labelling, proposals or Proposals({})
         self.zoom, self.pan, self.helping = 1.0, 0.0, False
-        self.help = render_help(CANVAS)
+        self.scale = gui.screen_scale()
+        size = (round(CANVAS[0] * self.scale), round(CANVAS[1] * self.scale))
+        self.help = render_help(size, self.scale)
         self.render = functools.lru_cache(maxsize=16)(
-            lambda image, zoom, pan: gui.render(folder / image, CANVAS, zoom, pan)
+            lambda image, zoom, pan: gui.render(folder / image, size, zoom, pan)
         )
         self.prefetcher = ThreadPoolExecutor(1)  # renders the next images while this one is read
-        self.window = make_window(sg)
+        self.window = make_window(sg, size, self.scale)
         self.entry = self.window["entry"].widget
         self.text = self.window["entry"].TKStringVar
         # A tag of its own, before all others: PySimpleGUI binds some keys to the entry itself.
@@ -236,7 +238,7 @@ class LabelWindow:
             marks = {i: mark for i, (now, was, mark) in pairs if now == was and i in kept}
         else:
             self.doubts.clear()
-        show_marks(self.window, marks, self.doubts)
+        show_marks(self.window, marks, self.doubts, self.scale)
         self.show_remark(text)
 
     def show_remark(self, text: str) -> None:
@@ -266,8 +268,8 @@ class LabelWindow:
 # ---------------------------------------------------------------- what the window is made of
 
 
-def make_window(sg: ModuleType) -> Any:  # noqa: ANN401
-    """Return the label window, fitted to the screen; its elements have these keys."""
+def make_window(sg: ModuleType, size: tuple[int, int], scale: float) -> Any:  # noqa: ANN401
+    """Return the label window, fitted to the screen; ``size`` is that of the image in pixels."""
     grey, wide = {"text_color": gui.SOFT, "pad": 0}, {"pad": (0, 6), "expand_x": True}
     figures = "99999 done    99999 left    9999 skipped    9999 unreadable"
     longest = f"{figures}    99 per minute    99.9 keys each"
@@ -277,10 +279,15 @@ def make_window(sg: ModuleType) -> Any:  # noqa: ANN401
             text = f"{key.event}\n{key.legend}"
             button = sg.Button(text, key=key.event, border_width=0, **wide)
             buttons += [button, sg.Text("", pad=3)]
-    marks = {"size": (CANVAS[0], 46), "background_color": gui.PAPER, "pad": 0, "expand_x": True}
+    marks = {
+        "size": (size[0], round(50 * scale)),
+        "background_color": gui.PAPER,
+        "pad": 0,
+        "expand_x": True,
+    }
     left = [
         [sg.Text(key="place", **grey), sg.Push(), sg.Text(key="name", **grey)],
-        [sg.Image(key="image", size=CANVAS, background_color=gui.SHADE, **wide)],
+        [sg.Image(key="image", size=size, background_color=gui.SHADE, **wide)],
         [sg.Input(key="entry", size=9, font=(gui.FIXED_FONT, 34), justification="center", **wide)],
         [sg.Canvas(key="marks", **marks)],
         [sg.Text(key="remark", size=(1, 3), justification="center", **wide)],
@@ -303,13 +310,18 @@ def make_window(sg: ModuleType) -> Any:  # noqa: ANN401
         for binding in key.bindings:
             window.bind(binding, key.event)
     window["marks"].widget.configure(highlightthickness=0)
-    window["remark"].widget.configure(wraplength=CANVAS[0])
-    gui.fit_window(window)
+    window["remark"].widget.configure(wraplength=size[0])
+    gui.fit_window(window, scale)
     window.TKroot.focus_force()  # without a window manager nothing could be typed otherwise
     return window
 
 
-def show_marks(window: Any, marks: dict[int, str], doubtful: set[int]) -> None:  # noqa: ANN401
+def show_marks(
+    window: Any,  # noqa: ANN401
+    marks: dict[int, str],
+    doubtful: set[int],
+    scale: float,
+) -> None:
     """Write ``marks`` beneath the characters of the entry, by their places in the text.
 
     A doubtful character has a question mark and a bar, so that nobody needs to see colours.
@@ -317,14 +329,17 @@ def show_marks(window: Any, marks: dict[int, str], doubtful: set[int]) -> None: 
     canvas, entry = window["marks"].widget, window["entry"].widget
     canvas.delete("all")
     offset = entry.winfo_x() - canvas.winfo_x()
-    font, bold = (gui.FIXED_FONT, -15), (gui.FIXED_FONT, -15, "bold")
+    font = (gui.FIXED_FONT, -round(15 * scale))
+    top, bar = round(6 * scale), round(4 * scale)  # pixels
     for place, mark in marks.items():
         # tkinter's own bbox method asks the grid, not the entry.
         left, _, width, _ = map(int, entry.tk.splitlist(entry.tk.call(entry, "bbox", place)))
         left, middle = offset + left, offset + left + width // 2
         if place in doubtful:
-            canvas.create_rectangle(left + 2, 0, left + width - 2, 4, fill=gui.WARNING, outline="")
-            style = {"font": bold, "fill": gui.WARNING, "justify": "center"}
-            canvas.create_text(middle, 6, text=f"{mark}\n?", anchor="n", **style)
+            canvas.create_rectangle(
+                left + 2, 0, left + width - 2, bar, fill=gui.WARNING, outline=""
+            )
+            style = {"font": (*font, "bold"), "fill": gui.WARNING, "justify": "center"}
+            canvas.create_text(middle, top, text=f"{mark}\n?", anchor="n", **style)
         else:
-            canvas.create_text(middle, 6, text=mark, anchor="n", fill=gui.SOFT, font=font)
+            canvas.create_text(middle, top, text=mark, anchor="n", fill=gui.SOFT, font=font)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from labelling.clusters.names import CropId, Naming
-from labelling.gui import FIXED_FONT, SOFT, fit_window
+from labelling.gui import FIXED_FONT, SOFT, fit_window, screen_scale
 
 SHEET_SIZE = 960, 512  # width and height in pixels of the picture that shows the crops
 SMALL_CELL, LARGE_CELL = 64, 96  # pixels; the large ones where there are few crops
@@ -40,16 +40,29 @@ def grid(count: int) -> tuple[int, int, int]:
     return cell, columns, rows
 
 
+def sheet_size(scale: float) -> tuple[int, int]:
+    """Return width and height of the picture in pixels on a screen of this scale."""
+    return round(SHEET_SIZE[0] * scale), round(SHEET_SIZE[1] * scale)
+
+
 def render_page(
-    crops: list[np.ndarray], marked: Sequence[bool], framed: int, cell: int, columns: int
+    crops: list[np.ndarray],
+    marked: Sequence[bool],
+    framed: int,
+    cell: int,
+    columns: int,
+    scale: float = 1.0,
 ) -> bytes:
-    """Return a picture of crops (H, W, 3) in rows, as PPM; marked ones are crossed out."""
-    page = np.full((SHEET_SIZE[1], SHEET_SIZE[0], 3), GREY, np.uint8)
+    """Return a picture of crops (H, W, 3) in rows, as PPM; marked ones are crossed out.
+
+    The picture is ``scale`` times as large as SHEET_SIZE.
+    """
+    page: np.ndarray = np.full((SHEET_SIZE[1], SHEET_SIZE[0], 3), GREY, np.uint8)
     for i, (crop, is_marked) in enumerate(zip(crops, marked, strict=True)):
         square = page[i // columns * cell :, i % columns * cell :][:cell, :cell]
-        scale = min((cell - 8) / crop.shape[0], (cell - 8) / crop.shape[1], 4)
-        width, height = (max(1, round(scale * length)) for length in crop.shape[1::-1])
-        how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+        zoom = min((cell - 8) / crop.shape[0], (cell - 8) / crop.shape[1], 4)
+        width, height = (max(1, round(zoom * length)) for length in crop.shape[1::-1])
+        how = cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA
         y, x = (cell - height) // 2, (cell - width) // 2
         square[y : y + height, x : x + width] = cv2.resize(crop, (width, height), interpolation=how)
         if is_marked:
@@ -59,10 +72,12 @@ def render_page(
             square[:] = picture
         if i == framed:
             square[:3], square[-3:], square[:, :3], square[:, -3:] = (BLUE,) * 4
-    return b"P6 %d %d 255\n" % SHEET_SIZE + page.tobytes()
+    if scale != 1:
+        page = cv2.resize(page, sheet_size(scale), interpolation=cv2.INTER_CUBIC)
+    return b"P6 %d %d 255\n" % sheet_size(scale) + page.tobytes()
 
 
-def make_window(sg: ModuleType) -> Any:  # noqa: ANN401
+def make_window(sg: ModuleType, scale: float) -> Any:  # noqa: ANN401
     """Return the window, of a size that no later text changes."""
     grey, wide = {"text_color": SOFT, "pad": 0}, {"pad": (0, 6), "expand_x": True}
     buttons = [
@@ -75,7 +90,7 @@ def make_window(sg: ModuleType) -> Any:  # noqa: ANN401
     place = "999 named    999 skipped    999 left"
     left = [
         [sg.Text(what, key="what", expand_x=True, **grey), sg.Text(place, key="place", **grey)],
-        [sg.Push(), sg.Image(key="sheet", size=SHEET_SIZE, pad=(0, 6)), sg.Push()],
+        [sg.Push(), sg.Image(key="sheet", size=sheet_size(scale), pad=(0, 6)), sg.Push()],
         [sg.Text(key="said", size=(80, 1), justification="center", **wide)],
         [sg.ProgressBar(1, key="bar", size=(1, 8), **wide)],
         [element for button in buttons for element in (button, sg.Text("", pad=2))][:-1],
@@ -96,7 +111,7 @@ def make_window(sg: ModuleType) -> Any:  # noqa: ANN401
         for binding in bindings:
             window.bind(binding, event)
     window["sheet"].bind("<Button-1>", "+click")
-    fit_window(window)
+    fit_window(window, scale)
     window.TKroot.focus_force()  # without a window manager nothing could be typed otherwise
     return window
 
@@ -117,7 +132,8 @@ class SheetWindow:
         self.naming, self.images, self.boxes = naming, images, boxes
         self.place = 0  # of the framed crop in the sheet
         self.closed = False
-        self.window = make_window(sg)
+        self.scale = screen_scale()
+        self.window = make_window(sg, self.scale)
         self.show()
 
     def run(self) -> None:
@@ -128,7 +144,7 @@ class SheetWindow:
                 break
             if event == "sheet+click":
                 tk_event = self.window["sheet"].user_bind_event
-                self.click(tk_event.x, tk_event.y)
+                self.click(int(tk_event.x / self.scale), int(tk_event.y / self.scale))
             else:
                 character = self.window.user_bind_event.char if event == "Key" else ""
                 self.handle(event, character)
@@ -190,7 +206,7 @@ class SheetWindow:
             self.place = place
 
     def click(self, x: int, y: int) -> None:
-        """Mark the crop at a pixel of the page."""
+        """Mark the crop at a pixel of the page, on a screen of scale 1."""
         cell, columns, rows = grid(len(self.naming.sheet.members))
         page = self.place // (columns * rows)
         column, row = min(x // cell, columns - 1), min(y // cell, rows - 1)
@@ -228,7 +244,8 @@ class SheetWindow:
         shown = members[page * size : (page + 1) * size]
         crops = [self.crop(crop) for crop in shown]
         crossed = [crop in marked for crop in shown]
-        data = render_page(crops, crossed, self.place - page * size, cell, columns)
+        framed = self.place - page * size
+        data = render_page(crops, crossed, framed, cell, columns, self.scale)
         self.window["sheet"].update(data=data)
         self.window["what"].update(
             f"{len(members)} alike, the least typical first"

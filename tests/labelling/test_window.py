@@ -2,13 +2,17 @@
 
 import random
 import signal
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers import project
 from labelling_helpers import IMAGES, let_years_pass, make_images, prediction, rows_of
 from PIL import Image
+from pyvirtualdisplay import Display
 
 import utils
 from labelling import gui, keys
@@ -413,13 +417,49 @@ def test_every_binding_in_the_table_of_keys_gives_its_event(open_view, tmp_path)
                 view.handle(event, "x")
 
 
-def test_the_help_fits_the_canvas():
-    data = keys.render_help((1200, 500))
-    picture = np.frombuffer(data[16:], np.uint8).reshape(500, 1200, 3)
+@pytest.mark.parametrize("scale", [1, 2])
+def test_the_help_fits_the_canvas(scale):
+    data = keys.render_help((2400, 1000), scale)
+    picture = np.frombuffer(data[17:], np.uint8).reshape(1000, 2400, 3)
     rows, columns, _ = np.nonzero(picture != 255)
-    assert columns.max() < CANVAS[0] - 10
-    assert rows.max() < CANVAS[1]
-    assert len(np.unique(rows)) > 100  # something is written there
+    assert columns.max() < scale * (CANVAS[0] - 10)
+    assert rows.max() < scale * CANVAS[1]
+    assert len(np.unique(rows)) > 100 * scale  # something is written there
+
+
+@pytest.mark.parametrize(
+    ("dots_per_inch", "size", "expected"),
+    [
+        (96, (2560, 1600), 1),
+        (192, (2560, 1600), 2),
+        (192, (1280, 800), 1),
+        (144, (3000, 2000), 1.5),
+    ],
+)
+def test_pictures_are_as_large_as_letters_on_a_screen_of_small_pixels(
+    display, dots_per_inch, size, expected
+):
+    extra = ["-dpi", str(dots_per_inch)]
+    with Display(size=size, manage_global_env=False, extra_args=extra) as screen:
+        code = "from labelling import gui; gui.open_gui(); print(gui.screen_scale())"
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=project, env=screen.env(), text=True,
+            capture_output=True, timeout=60,
+        )  # fmt: skip
+    assert float(done.stdout) == pytest.approx(expected, abs=0.02), done.stderr
+
+
+def test_the_window_of_a_large_scale_shows_all_it_shows_otherwise(open_view, tmp_path, monkeypatch):
+    monkeypatch.setattr(gui, "screen_scale", lambda: 2.0)
+    proposals = Proposals({"a.png": prediction("abc", doubtful=(1,))})
+    view = open_view(make_images(tmp_path / "images"), proposals, scaling=2.66)
+    root, image = view.window.TKroot, view.window["image"].widget
+    root.update()
+    assert (image.winfo_width(), image.winfo_height()) == (2 * CANVAS[0], 2 * CANVAS[1])
+    assert root.winfo_width() <= 2560
+    marks = view.window["marks"].widget
+    assert len(marks.find_all()) == 4  # three confidences and a bar
+    assert marks.bbox("all")[3] <= marks.winfo_height()
 
 
 def places(widget):

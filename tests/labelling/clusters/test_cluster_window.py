@@ -139,7 +139,7 @@ def test_where_clusters_do_not_help_a_sentence_says_so_that_fits_the_label_windo
     assert predictions == {}
     assert "clusters will not help" in reason
     assert "ORDER=name" in reason
-    window = label_window.make_window(gui.open_gui())
+    window = label_window.make_window(gui.open_gui(), (840, 280), 1.0)
     remark = window["remark"].widget
     window["remark"].update(reason)
     window.refresh()
