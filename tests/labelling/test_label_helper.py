@@ -194,6 +194,17 @@ def test_what_is_typed_is_kept_and_undone_across_a_restart(start, keyboard, tmp_
     ]
 
 
+def test_characters_that_several_keys_compose_are_kept(start, keyboard, tmp_path, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    make_images(tmp_path / "images")
+    start("Label helper")
+    e_acute, u_umlaut = ["dead_acute", "e"], ["Multi_key", "quotedbl", "u"]
+    typed = ["a", *e_acute, "b", "Return", *u_umlaut, *e_acute, "Return", *e_acute, "Return"]
+    keyboard("key", "--delay", "12", *typed)
+    wait_for(lambda: len(rows_of(tmp_path / "labels.csv")) >= 3)
+    assert [row[1] for row in rows_of(tmp_path / "labels.csv")] == ["aéb", "üé", "é"]
+
+
 def test_no_key_is_lost_however_fast_one_types(start, keyboard, tmp_path):
     names = [f"{number:02}.png" for number in range(50)]
     make_images(tmp_path / "images", names)
