@@ -66,6 +66,11 @@ def rank() -> int:
     return dist.get_rank() if world() > 1 else 0
 
 
+def is_first_here() -> bool:
+    """Tell whether this is the first process of its machine."""
+    return world() == 1 or os.environ["LOCAL_RANK"] == "0"
+
+
 def own_share(batch: int) -> Share:
     """Return this process's share of each batch. Raises ValueError if that is no image."""
     if batch < world():
