@@ -29,6 +29,10 @@ PATIENCE = timedelta(seconds=45)  # with a process that no longer answers
 WAIT = timedelta(hours=1)  # for a process that loads images from a slower disk
 CHUNK = 256  # validation images that each process reads before all exchange what they read
 STOPPED = "the training was stopped, here or in another process; what is done can be resumed."
+NO_WAY = (
+    "the processes do not reach one another; GLOO_SOCKET_IFNAME=eth0, say, names the network "
+    "interface by which this machine reaches the others."
+)
 DIFFERENT = (
     "the processes differ in their settings or training images: give each machine the same command "
     "and the same split folder."
@@ -93,9 +97,12 @@ def processes() -> Iterator[None]:
     gpus, number = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
     if gpus:
         torch.cuda.set_device(number % gpus)
-    store, own, count = next(dist.rendezvous("env://", timeout=WAIT))
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
-    dist.init_process_group(backend, store=store, rank=own, world_size=count, timeout=PATIENCE)
+    try:
+        store, own, count = next(dist.rendezvous("env://", timeout=PATIENCE))
+        dist.init_process_group(backend, store=store, rank=own, world_size=count, timeout=PATIENCE)
+    except RuntimeError as error:
+        raise ValueError(NO_WAY) from error
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # torchrun's, if another one ended
     try:
         with open(os.devnull, "w") as nowhere, contextlib.ExitStack() as silence:
