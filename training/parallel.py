@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -121,10 +122,16 @@ def processes() -> Iterator[None]:
 
 def is_said(store: dist.Store) -> bool:
     """Tell whether another process has said already why all of them end."""
-    try:
-        return store.add("said", 1) > 1
-    except RuntimeError:  # the machine that kept it is gone
-        return False
+    counts = []
+
+    def ask() -> None:
+        with contextlib.suppress(RuntimeError):
+            counts.append(store.add("said", 1))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(5)  # seconds; a machine that is out of reach never answers
+    return bool(counts) and counts[0] > 1
 
 
 def join(net: CaptchaNet, share: Share, same: list[Any]) -> nn.Module:
