@@ -97,7 +97,9 @@ def processes() -> Iterator[None]:
         return
     gpus, number = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
     if gpus:
-        torch.cuda.set_device(number % gpus)
+        if number >= gpus:
+            raise ValueError(f"this machine has {gpus} GPUs, --nproc-per-node asks for more.")
+        torch.cuda.set_device(number)
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     try:
         store, own, count = next(dist.rendezvous("env://", timeout=PATIENCE))
