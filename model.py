@@ -270,13 +270,16 @@ def best_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Tell whether a device computes in bfloat16 natively."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
 def autocast(device: torch.device) -> torch.autocast:
     """Compute in bfloat16 where the processor supports it natively: about twice as fast."""
-    if device.type == "cuda":
-        able = torch.cuda.is_bf16_supported()
-    else:
-        able = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=able)
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))
 
 
 @torch.no_grad()

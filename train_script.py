@@ -3,12 +3,13 @@
     python train_script.py
     python train_script.py EPOCHS=30 HEAD=flatten MODEL_FOLDER=data/flatten
     python train_script.py SPLIT_FOLDER=None UNLABELLED_FOLDER=data/download
+    torchrun --nproc-per-node 2 train_script.py
 
-The last one needs no label: a trained model teaches itself the site, see readings.png. Reads
-data/split/, writes data/model/: captcha.safetensors (the model, best on validation), metrics.json,
-history.csv, runs.csv, pictures, and report.html, which shows it all. previous.safetensors is the
-model before. last.pt lets an interrupted run go on: RESUME=True. With AUDIT_FOLDS also suspects.csv
-and suspects.png.
+The third one needs no label: a trained model teaches itself the site, see readings.png. The last
+one trains in two processes, see training/parallel.py. Reads data/split/, writes data/model/:
+captcha.safetensors (the model, best on validation), metrics.json, history.csv, runs.csv, pictures,
+and report.html, which shows it all. previous.safetensors is the model before. last.pt lets an
+interrupted run go on: RESUME=True. With AUDIT_FOLDS also suspects.csv and suspects.png.
 Next: python predict.py
 """
 
@@ -25,19 +26,19 @@ if __name__ == "__main__":  # --help and mistyped settings are answered before t
     utils.check_early(__file__)
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 import model
 from model import CaptchaNet
 from reading import export
-from training import audit, checkup, dataset, judge, metrics, plots, pseudo_labels, runs, schedule
+from training import audit, dataset, judge, metrics, parallel, plots, pseudo_labels, runs, schedule
 from training.augment import augment
+from training.checkup import after_training, before_training, print_findings
 from training.dataset import Dataset
 from training.muon import optimizers_for
 from training.report import write_report
-from training.runs import History, Hyperparameters, Training
-from training.transfer import copy_matching_weights, drawn_case
+from training.runs import History, Hyperparameters, Training, copy_weights
+from training.transfer import new_net
 
 # ---- edit these ----------------------------------------------------------------------------------
 # train/, val/ and test/, made by split_data.py; None: no labels, only UNLABELLED_FOLDER
@@ -69,12 +70,13 @@ SHOW_PLOTS = True  # False: never open a window
 # --------------------------------------------------------------------------------------------------
 
 
+@parallel.processes()
 def main() -> None:
     """Load, check up, train, judge, keep."""
     utils.settings(globals(), sys.argv[1:])
     constants = utils.plain_settings(globals())
     check(constants)
-    plots.use_screen(SHOW_PLOTS)
+    plots.use_screen(SHOW_PLOTS and parallel.rank() == 0)
     torch.manual_seed(SEED)
 
     start = None if START_FROM is None else model.load_model(utils.model_file(START_FROM))[0]
@@ -89,23 +91,25 @@ def main() -> None:
     assert SPLIT_FOLDER is not None  # see check()
     data = dataset.load(SPLIT_FOLDER, TRAIN_IMAGES, SEED, characters or "")
     originals = audit.originals(SPLIT_FOLDER) if AUDIT_FOLDS else {}
-    net = new_net(data, hyper)
+    net = new_net(data, HEAD, start)
     print(runs.describe(net, len(data.train.labels)))
 
     rate = LEARNING_RATE or schedule.good_rate(len(data.train.labels), start is not None)
-    findings = checkup.before_training(net, data, rate, fresh=start is None)
-    checkup.print_findings("before training", findings)
+    findings = before_training(net, data, rate, fresh=start is None)
+    print_findings("before training", findings)
 
     if UNLABELLED_FOLDER is None:
         trainings = [train(net, data, hyper, MODEL_FOLDER / "last.pt", RESUME)]
     else:
         pupil = functools.partial(train_pupil, hyper=hyper, labels=len(data.train.labels))
         trainings = pseudo_labels.learn_from_both(start, data, UNLABELLED_FOLDER, pupil)
+    if not parallel.part():
+        return  # one process judges and keeps
     net, history, rate = trainings[-1].best_net(), trainings[-1].history, trainings[-1].rate
 
     figures, test_logits = judge.judge(net, data)
     train_logits = model.compute_logits(net, data.train.images[:1000])
-    late_findings = checkup.after_training(history, train_logits, data.train, rate)
+    late_findings = after_training(history, train_logits, data.train, rate)
     figures |= judge.about_trainings(trainings) | {
         "labelled_images": len(data.train.labels),
         "device": net.mean.device.type,
@@ -117,7 +121,7 @@ def main() -> None:
     runs.list_run(MODEL_FOLDER, figures)
     write_report(MODEL_FOLDER, figures)
     judge.print_figures(figures)
-    checkup.print_findings("after training", late_findings)
+    print_findings("after training", late_findings)
     if AUDIT_FOLDS:
         # Every epoch is gone through: to stop early would be a choice by the labels under audit.
         train_again = functools.partial(train_anew, hyper=hyper._replace(patience=None))
@@ -148,27 +152,16 @@ def check(constants: dict[str, Any]) -> None:
         raise ValueError(f"LEARNING_RATE is {rate}; it must lie between 0 and 1.")
     if constants["RESUME"] and constants["UNLABELLED_FOLDER"] is not None:
         raise ValueError("with UNLABELLED_FOLDER there are several trainings; RESUME knows one.")
+    if parallel.world() > 1 and (constants["AUDIT_FOLDS"] or constants["UNLABELLED_FOLDER"]):
+        raise ValueError("torchrun knows neither AUDIT_FOLDS nor UNLABELLED_FOLDER.")
 
 
 # ---- training ------------------------------------------------------------------------------------
 
 
-def new_net(data: Dataset, hyper: Hyperparameters) -> CaptchaNet:
-    """Return a network to train on a dataset, on the fastest device."""
-    start = hyper.start
-    widths, context = (start.widths, start.context) if start else (model.WIDTHS, False)
-    net = CaptchaNet(data.charset, data.length, data.spec, hyper.head, widths, context)
-    if start is None:
-        net.set_normalisation(data.train.images)
-    else:
-        copy_matching_weights(net, start, drawn_case(start, data.train.images))
-    net.to(model.best_device())
-    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
 def train_anew(data: Dataset, hyper: Hyperparameters) -> Training:
     """Train a new network; nothing is kept to resume from."""
-    return train(new_net(data, hyper), data, hyper, None, resume=False)
+    return train(new_net(data, hyper.head, hyper.start), data, hyper, None, resume=False)
 
 
 def train_pupil(data: Dataset, hyper: Hyperparameters, labels: int) -> Training:
@@ -191,6 +184,7 @@ def teach_itself(
     """Let a network teach itself a site without a label; keep it, and say what it may be worth."""
     data = dataset.without_labels(teacher.charset, teacher.length, teacher.spec)
     images = dataset.load_unlabelled(folder, [], data.spec)
+    print(runs.describe_device(model.best_device()))
     pupil = functools.partial(train_pupil, hyper=hyper, labels=0)
     done = pseudo_labels.self_train(teacher, data, images, rounds, pupil)
     figures = judge.judge_without_labels(done, images) | {"constants": constants}
@@ -219,6 +213,9 @@ def train(
     history: History = []
     best = copy_weights(net)
     images_digest = runs.digest_of(data.train)
+    share = parallel.own_share(hyper.batch_size)  # of each batch: all of it, without torchrun
+    same = [resume, epochs, rate, hyper._replace(start=None), runs.digest_of(data.val)]
+    whole = parallel.join(net, share, [images_digest, *same])
     if resume and state_file:
         history, best = runs.load_state(state_file, net, optimizers, images_digest)
         if history and history[-1]["done"] >= epochs:
@@ -242,11 +239,12 @@ def train(
             progress = (done + counts * number / len(batches)) / epochs
             schedule.set_rates(optimizers, progress)
             strength = schedule.augmentation_strength(progress)
-            images = augment(data.train.images[batch].to(device), strength)  # (B, C, H, W)
-            targets = data.train.targets[batch].to(device)  # (B, L)
+            own = share.of(batch)
+            images = augment(data.train.images[own].to(device), strength, share)  # (B, C, H, W)
+            targets = data.train.targets[own].to(device)  # (B, L)
             with model.autocast(device):
-                logits = net(images)  # (B, L, classes)
-            loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+                logits = whole(images)  # (B, L, classes)
+            loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten()) * share.weight
             net.zero_grad()
             loss.backward()
             for optimizer in optimizers:
@@ -254,6 +252,7 @@ def train(
             loss_sum += loss.item()
             correct += (logits.argmax(dim=2) == targets).sum().item()
             known += (targets >= 0).sum().item()  # all, unless nobody labelled the images
+        loss_sum, correct, known = parallel.mean(loss_sum, correct, known)
         if not math.isfinite(loss_sum):
             raise ValueError(
                 f"the loss became infinite or NaN in epoch {epoch}: LEARNING_RATE={rate:g} is too "
@@ -261,8 +260,8 @@ def train(
             )
 
         done += counts
-        scores = metrics.score(model.compute_logits(net, data.val.images), data.val)
-        history.append({
+        scores = metrics.score(parallel.compute_logits(net, data.val.images), data.val)
+        history.append(parallel.of_first({
             "epoch": epoch,
             "done": done,
             "progress": done / epochs,
@@ -273,11 +272,11 @@ def train(
             "val_image_accuracy": scores.image_accuracy,
             "learning_rate": rate * schedule.one_cycle(done / epochs),
             "seconds": time.perf_counter() - started,
-        })  # fmt: skip
+        }))  # fmt: skip
         is_best = runs.best_of(history) is history[-1]
         if is_best:
             best = copy_weights(net)
-        if state_file:
+        if state_file and parallel.rank() == 0:
             kept = {"history": history, "best": best, "images": images_digest}
             runs.save_state(state_file, net, optimizers, kept)
         print(runs.epoch_line(history[-1], is_best), flush=True)
@@ -289,11 +288,6 @@ def train(
     if curves:
         curves.close()
     return Training(net, best, history, count, rate)
-
-
-def copy_weights(net: CaptchaNet) -> dict[str, Tensor]:
-    """Return a copy of the network's weights that further training leaves alone."""
-    return {name: value.clone() for name, value in net.state_dict().items()}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Nothing in here needs torch, so the scripts that only move files start fast.
 import ast
 import io
 import math
+import os
 import re
 import sys
 import tokenize
@@ -79,6 +80,8 @@ def check_early(script_file: str, plain: str | None = None) -> None:
     Runs the constants of the script by themselves; they may use utils and Path. settings() sets
     them later.
     """
+    if os.environ.get("RANK", "0") != "0":  # the first of several processes answers for all
+        return
     file = Path(script_file)
     tree = ast.parse(file.read_text(encoding="utf-8"))
     names = setting_comments(file).keys()

@@ -1,12 +1,14 @@
 """Train the model that ships, practice.safetensors, which reads captchas that it has never seen.
 
     python practice/recipe.py
+    torchrun --nproc-per-node 2 practice/recipe.py
 
 It is trained on nothing but drawings of our own (styles.py, and a tenth of the older forms), never
 on the same image more than a few times: while one process trains, another draws the next part of
 the images. It needs fonts in FONT_FOLDERS, the more the better; docs/fonts.txt lists the packages
 that the model that ships was made with. A second run goes on where the first was stopped; delete
-WORK_FOLDER to begin anew.
+WORK_FOLDER to begin anew. Of several processes one per machine draws; all machines need the same
+fonts.
 """
 
 import hashlib
@@ -35,10 +37,11 @@ from practice import glyphs, parts, styles
 from practice.glyphs import CHARACTERS, Face
 from practice.parts import Part
 from practice.steps import grounds, transforms
-from training import augment, runs, schedule
+from training import augment, parallel, runs, schedule
 from training.calibration import fit_temperature
 from training.dataset import Split
 from training.muon import optimizers_for
+from training.parallel import Share
 
 # ---- edit these ----------------------------------------------------------------------------------
 FONT_FOLDERS = ["/usr/share/fonts", "/usr/share/texmf/fonts"]  # and what they hold, folders too
@@ -64,6 +67,7 @@ RAMP = 0.15  # share of the training in which the images become as hard as they 
 VAL_EVERY = 5  # epochs
 
 
+@parallel.processes()
 def main() -> None:
     """Find fonts, draw and train side by side, judge, keep."""
     utils.settings(globals(), sys.argv[1:])
@@ -87,8 +91,11 @@ def main() -> None:
         if isinstance(layer, torch.nn.Dropout):
             layer.p = 0  # no image comes often enough to be learnt by heart
     net.to(model.best_device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    print(runs.describe_device(net.mean.device))
     train(net, faces, (*HELD_OUT_STYLES, *steps_named(WITHOUT)), kinds, WORK_FOLDER / "last.pt")
 
+    if not parallel.part():
+        return  # one process judges and keeps
     figures = {name: judge(net, part) for name, part in kinds.items()}
     unseen = [part for name in ("fonts", "styles") for part in kinds[name]]
     logits, targets = read_parts(net, unseen)
@@ -143,9 +150,10 @@ def draw_validation(faces: Sequence[Face], others: Sequence[Face]) -> dict[str, 
     }
     for name, (theirs, without, surely) in kinds.items():
         folder = WORK_FOLDER / f"val-{name}"
-        if not folder.exists():
+        if parallel.is_first_here() and not folder.exists():
             seed = f"{SEED} val {name}"
             parts.draw_part(folder, VAL_IMAGES, theirs, seed, without=without, surely=surely)
+    parallel.wait()
     return {name: parts.open_part(WORK_FOLDER / f"val-{name}") for name in kinds}
 
 
@@ -164,7 +172,9 @@ def train(
     optimizers = optimizers_for(net, LEARNING_RATE)
     digest = digest_of(f"{faces} {PARTS} {PART_IMAGES} {VIEWS} {WITHOUT} {SEED} {START_FROM}")
     history: runs.History = []
-    if state_file.exists():
+    share = parallel.own_share(BATCH_SIZE)  # of each batch: all of it, without torchrun
+    whole = parallel.join(net, share, [digest, BATCH_SIZE, LEARNING_RATE])
+    if parallel.of_first(state_file.exists()):
         history, _ = runs.load_state(state_file, net, optimizers, digest)
     folder = WORK_FOLDER / "parts"
     folder.mkdir(exist_ok=True)
@@ -175,43 +185,48 @@ def train(
         args=(folder, range(first, PARTS), WINDOW + 3, PART_IMAGES, faces, f"{SEED}", ramp,
               without),
     )  # fmt: skip
-    drawing.start()
+    if parallel.is_first_here():
+        drawing.start()
     print("epoch  train loss  chars %   images %: new, fonts, styles   rate     s")
     steps = PART_IMAGES * VIEWS // BATCH_SIZE
     for epoch in range(len(history), PARTS):
         window = wait_for_parts(folder, range(max(0, epoch - WINDOW + 1), epoch + 1), drawing)
+        parallel.wait()
         started = time.perf_counter()
         net.train()
-        loss_sum, correct = 0.0, 0
+        loss_sum, correct, known = 0.0, 0.0, 0.0
         for step in utils.progress(range(steps), f"epoch {epoch + 1}"):
             schedule.set_rates(optimizers, (epoch + step / steps) / PARTS)
-            images, targets = random_batch(window, device)  # (B, 3, H, W), (B, L)
-            images = augment.recolour(augment.invert(images, 0.1), 0.1, 10, 4)
+            images, targets = random_batch(window, share, device)  # (B, 3, H, W), (B, L)
+            images = augment.recolour(augment.invert(images, 0.1, share), 0.1, 10, 4, share)
             with model.autocast(device):
-                logits = net(images)  # (B, L, classes)
-            loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+                logits = whole(images)  # (B, L, classes)
+            loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten()) * share.weight
             net.zero_grad()
             loss.backward()
             for optimizer in optimizers:
                 optimizer.step()
             loss_sum += loss.item()
             correct += (logits.argmax(dim=2) == targets).sum().item()
+            known += targets.numel()
+        loss_sum, correct, known = parallel.mean(loss_sum, correct, known)
         if not math.isfinite(loss_sum):
             raise ValueError(f"the loss became infinite or NaN in epoch {epoch + 1}.")
         row = {
             "epoch": epoch + 1,
             "train_loss": loss_sum / steps,
-            "train_character_accuracy": correct / (steps * BATCH_SIZE * parts.LENGTH),
+            "train_character_accuracy": correct / known,
             "seconds": time.perf_counter() - started,
         }
         if (epoch + 1) % VAL_EVERY == 0 or epoch + 1 == PARTS:
             row |= {name: judge(net, part) for name, part in kinds.items()}
         history.append(row)
-        runs.save_state(
-            state_file, net, optimizers, {"history": history, "best": {}, "images": digest}
-        )
+        if parallel.rank() == 0:
+            kept = {"history": history, "best": {}, "images": digest}
+            runs.save_state(state_file, net, optimizers, kept)
         print(epoch_line(row, LEARNING_RATE * schedule.one_cycle((epoch + 1) / PARTS)), flush=True)
-    drawing.kill()
+    if drawing.is_alive():
+        drawing.kill()
 
 
 def epoch_line(row: dict[str, float], rate: float) -> str:
@@ -229,28 +244,35 @@ def wait_for_parts(
 ) -> list[Part]:
     """Return the parts with these numbers as soon as all are drawn; remove older ones."""
     places = [parts.part_folder(folder, number) for number in numbers]
+    here = parallel.is_first_here()
     for old in folder.glob("part?????"):
-        if old.name < places[0].name:
+        if here and old.name < places[0].name:
             shutil.rmtree(old)
     while not all(place.exists() for place in places):
-        if not drawing.is_alive():
+        if here and not drawing.is_alive():
             raise ValueError(f"the drawing of {folder} ended early.")
         time.sleep(0.2)
     return [part for place in places for part in parts.open_part(place)]
 
 
-def random_batch(window: Sequence[Part], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return images (B, 3, H, W) float32 of one shape, and their targets (B, L) int64."""
+def random_batch(
+    window: Sequence[Part], share: Share, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return images (B, 3, H, W) float32 of one shape, and their targets (B, L) int64.
+
+    Of the batch that all processes draw, they are the share of this one.
+    """
     sizes = torch.tensor([float(len(part.targets)) for part in window])
     part = window[int(torch.multinomial(sizes, 1))]
-    rows = torch.randint(len(part.targets), (BATCH_SIZE,)).sort().values.numpy()
+    rows = share.of(torch.randint(len(part.targets), (share.batch,)).sort().values).numpy()
     images, targets = torch.from_numpy(part.images[rows]), torch.from_numpy(part.targets[rows])
     return images.to(device).float(), targets.to(device).long()
 
 
 def read_parts(net: CaptchaNet, some: Sequence[Part]) -> tuple[Tensor, Tensor]:
     """Return the logits (N, L, classes) and the targets (N, L) of all images of some parts."""
-    logits = [model.compute_logits(net, torch.from_numpy(np.array(part.images))) for part in some]
+    images = [torch.from_numpy(np.array(part.images)) for part in some]
+    logits = [parallel.compute_logits(net, one) for one in images]
     targets = torch.cat([torch.from_numpy(part.targets).long() for part in some])
     return torch.cat(logits), targets
 

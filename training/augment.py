@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from training.parallel import Share
 
-def augment(images: Tensor, strength: float = 1.0) -> Tensor:
+
+def augment(images: Tensor, strength: float = 1.0, share: Share | None = None) -> Tensor:
     """Return a changed copy of a batch (B, C, H, W) with values 0 to 255, as float32.
 
-    ``strength`` 0 changes nothing, 1 is the usual amount.
+    ``strength`` 0 changes nothing, 1 is the usual amount. Images that are a ``share`` of a batch
+    are changed as they would be among all of it.
     """
     height, width = images.shape[2:]
     # The longer the image, the further its ends are carried; letters that leave it are still in
@@ -26,10 +29,11 @@ def augment(images: Tensor, strength: float = 1.0) -> Tensor:
         lean=0.15 * strength,
         shift=0.06 * far,
         bend=0.025 * strength,
+        share=share,
     )
     if images.shape[1] == 3:
-        images = invert(images, share=0.5 * strength)
-    return recolour(images, contrast=0.25 * strength, brightness=25 * strength, noise=12 * strength)
+        images = invert(images, 0.5 * strength, share)
+    return recolour(images, 0.25 * strength, 25 * strength, 12 * strength, share)
 
 
 def warp(
@@ -39,6 +43,7 @@ def warp(
     lean: float,
     shift: float,
     bend: float,
+    share: Share | None = None,
 ) -> Tensor:
     """Turn, stretch, lean and shift each image (affine), and bend it locally (elastic).
 
@@ -49,10 +54,11 @@ def warp(
     """
     batch, _, height, width = images.shape
     aspect = width / height
+    share = share or Share(batch)
 
     def uniform(limit: float) -> Tensor:
         """Return a random number from -limit to limit for each image, (B,)."""
-        return (torch.rand(batch, device=images.device) * 2 - 1) * limit
+        return (share.draw(torch.rand, device=images.device) * 2 - 1) * limit
 
     angle, slant = uniform(turn), uniform(lean)
     scale_x, scale_y = 1 + uniform(stretch), 1 + uniform(stretch)
@@ -69,9 +75,10 @@ def warp(
 
     # One random displacement every 8 pixels, smoothly interpolated in between.
     rows, columns = smooth_between(height).to(images), smooth_between(width).to(images)  # (H, h)
-    coarse = torch.randn(batch, 2, rows.shape[1], columns.shape[1], device=images.device)
-    share = torch.tensor([2 * bend / aspect, 2 * bend], device=images.device)  # of x and of y
-    smooth = rows @ (coarse * share[:, None, None]) @ columns.T  # (B, 2, H, W)
+    shape = (2, rows.shape[1], columns.shape[1])
+    coarse = share.draw(torch.randn, *shape, device=images.device)  # (B, 2, h, w)
+    far = torch.tensor([2 * bend / aspect, 2 * bend], device=images.device)  # in x and in y
+    smooth = rows @ (coarse * far[:, None, None]) @ columns.T  # (B, 2, H, W)
     grid = grid + smooth.permute(0, 2, 3, 1)  # (B, H, W, 2)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
@@ -86,26 +93,30 @@ def smooth_between(size: int) -> Tensor:
     return F.interpolate(values, shape, mode="bicubic", align_corners=True)[0, 0]
 
 
-def invert(images: Tensor, share: float) -> Tensor:
-    """Invert a share of the channels, each by itself: every letter gets another colour.
+def invert(images: Tensor, chance: float, share: Share | None = None) -> Tensor:
+    """Invert some channels, each with this chance: every letter gets another colour.
 
     What a letter is does not depend on its colour, but with few labels a network may think so.
     """
     batch, channels = images.shape[:2]
-    chosen = (torch.rand(batch, channels, 1, 1, device=images.device) < share).float()
+    drawn = (share or Share(batch)).draw(torch.rand, channels, 1, 1, device=images.device)
+    chosen = (drawn < chance).float()  # (B, C, 1, 1)
     return images * (1 - 2 * chosen) + 255 * chosen
 
 
-def recolour(images: Tensor, contrast: float, brightness: float, noise: float) -> Tensor:
+def recolour(
+    images: Tensor, contrast: float, brightness: float, noise: float, share: Share | None = None
+) -> Tensor:
     """Change contrast and brightness of each image and channel, and add noise.
 
     ``contrast`` is the largest change as a factor; ``brightness``, the largest shift, and
     ``noise``, the largest standard deviation, are in grey levels.
     """
-    batch, channels = images.shape[:2]
-    shape, device = (batch, channels, 1, 1), images.device
-    factor = 1 + (torch.rand(shape, device=device) * 2 - 1) * contrast
-    shift = (torch.rand(shape, device=device) * 2 - 1) * brightness
+    channels, device = images.shape[1], images.device
+    share = share or Share(len(images))
+    factor = 1 + (share.draw(torch.rand, channels, 1, 1, device=device) * 2 - 1) * contrast
+    shift = (share.draw(torch.rand, channels, 1, 1, device=device) * 2 - 1) * brightness
     middle = images.mean(dim=(2, 3), keepdim=True)
-    grain = torch.randn_like(images) * (torch.rand(batch, 1, 1, 1, device=device) * noise)
+    grain = share.draw(torch.randn, *images.shape[1:], device=device)
+    grain = grain * (share.draw(torch.rand, 1, 1, 1, device=device) * noise)
     return torch.addcmul(grain + (middle * (1 - factor) + shift), images, factor).clamp_(0, 255)

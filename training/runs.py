@@ -16,6 +16,7 @@ from files.atomic import replacing
 from files.images import content_hash
 from files.tables import Journal, now, write_table
 from model import MODEL_NAME, CaptchaNet
+from training import parallel
 from training.dataset import Split
 
 STATE_FORMAT = "captcha-recognizer run 6"  # stands in last.pt
@@ -53,15 +54,29 @@ class Training(NamedTuple):
         return self.net
 
 
+def copy_weights(net: CaptchaNet) -> dict[str, Tensor]:
+    """Return a copy of the network's weights that further training leaves alone."""
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
 def describe(net: CaptchaNet, train_images: int) -> str:
-    """Return the first line of a training: its data and its network."""
+    """Return the first line of a training: its data, its network, and what computes it."""
     spec, parameters = net.spec, sum(parameter.numel() for parameter in net.parameters())
     return (
         f"{train_images} training images, {len(net.charset)} characters, up to {net.length} in a "
         f"label; network: {spec.width} x {spec.height} pixels, "
-        f"{'colour' if spec.channels == 3 else 'grey'}, {parameters / 1e6:.2f} million parameters, "
-        f"on {net.mean.device.type}"
+        f"{'colour' if spec.channels == 3 else 'grey'}, {parameters / 1e6:.2f} million parameters; "
+        f"{describe_device(net.mean.device)}"
     )
+
+
+def describe_device(device: torch.device) -> str:
+    """Return where and how a training is computed: device, precision, processes and threads."""
+    precision = "bfloat16 (autocast)" if model.has_bfloat16(device) else "float32"
+    threads = f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+    if parallel.world() > 1:
+        threads = f"{parallel.world()} processes, each with {threads}"
+    return f"on {device.type} in {precision}, {threads}"
 
 
 def epoch_line(row: dict[str, float], is_best: bool) -> str:
@@ -125,9 +140,21 @@ def load_state(
 ) -> tuple[History, dict[str, Tensor]]:
     """Restore a run that save_state() wrote; return its history and its best weights.
 
+    Several processes may go on with what one began, and the other way round; the first one reads.
     Raises ValueError if the file is missing or damaged, or belongs to other images or another
     network.
     """
+    read = read_state(path, net, images) if parallel.rank() == 0 else {}
+    state = parallel.of_first(read)
+    net.load_state_dict(state["weights"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    restore_random_states(net.mean.device, state["random"])
+    return state["history"], state["best"]
+
+
+def read_state(path: Path, net: CaptchaNet, images: str) -> dict[str, Any]:
+    """Return the state of a run, if it is one of this network and these images."""
     if not path.is_file():
         raise ValueError(f"there is no run to resume: {path} is missing.")
     try:
@@ -146,11 +173,7 @@ def load_state(
             f"{path} belongs to other training images; start anew without RESUME, with START_FROM "
             "to keep what was learnt."
         )
-    net.load_state_dict(state["weights"])
-    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(saved)
-    restore_random_states(net.mean.device, state["random"])
-    return state["history"], state["best"]
+    return state
 
 
 def random_states(device: torch.device) -> list[Tensor]:

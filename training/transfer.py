@@ -9,7 +9,22 @@ import model
 from files.images import FOUND
 from model import CaptchaNet
 from reading import limits
-from training.dataset import sample_of
+from training.dataset import Dataset, sample_of
+
+
+def new_net(data: Dataset, head: str, start: CaptchaNet | None) -> CaptchaNet:
+    """Return a network to train on a dataset, on the fastest device.
+
+    It begins with all that fits of the trained network ``start``, or from scratch.
+    """
+    widths, context = (start.widths, start.context) if start else (model.WIDTHS, False)
+    net = CaptchaNet(data.charset, data.length, data.spec, head, widths, context)
+    if start is None:
+        net.set_normalisation(data.train.images)
+    else:
+        copy_matching_weights(net, start, drawn_case(start, data.train.images))
+    net.to(model.best_device())
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @torch.no_grad()
