@@ -182,12 +182,8 @@ def leaking(seed: int, leak: bool) -> tuple[float, float]:
 def preprocess() -> Figure:
     """Draw what the frame, the scale, grey and each kind of augmentation make of one image."""
     images, answers = images_of(fetch("simple", 300))
-    # As from a site that leaves white room above, below, on the left and on the right.
-    room = (30, 30, 20, 100)
-    pages = [
-        cv2.copyMakeBorder(image, *room, cv2.BORDER_CONSTANT, value=(255, 255, 255))
-        for image in images
-    ]
+    # As from a site that leaves white room on the right.
+    pages = [np.pad(image, ((0, 0), (0, 200), (0, 0)), constant_values=255) for image in images]
     spec = find_frame(pages)
     page = pages[0]
     whole = torch.from_numpy(fit_image(page, spec))[None].float()  # (1, C, H, W)
@@ -204,8 +200,8 @@ def preprocess() -> Figure:
     for name, amount in usual.items():
         views = augment.warp(whole.repeat(30, 1, 1, 1), **still | {name: amount})  # (30, C, H, W)
         most = (views - whole).abs().mean(dim=(1, 2, 3)).argmax()
-        shown[f"{name}: most of 30 views"] = pixels(views[most:])
-    shown["contrast, brightness, noise"] = pixels(augment.recolour(whole, 0.25, 25, 12))
+        shown[f"{name} (most of 30)"] = pixels(views[most:])
+    shown["contrast, noise"] = pixels(augment.recolour(whole, 0.25, 25, 12))
     for number in range(4):
         shown[f"all of it, view {number + 1}"] = pixels(augment.augment(whole))
     figure, places = plt.subplots(3, 5, figsize=(WIDTH, 2.6), layout="constrained")
@@ -270,9 +266,9 @@ def loop() -> Figure:
     chances = np.linspace(0.005, 1, 400)
     left.plot(chances, -np.log(chances), color=BLUE)
     for chance, text, place in (
-        (0.1, "one of ten, guessed: 2.30", (8, 8)),
-        (0.5, "one of two, guessed: 0.69", (6, 8)),
-        (0.99, "sure: 0.01", (-52, 14)),
+        (0.1, "one of ten: 2.30", (8, 8)),
+        (0.5, "one of two: 0.69", (6, 8)),
+        (0.99, "sure: 0.01", (-58, 12)),
     ):
         left.plot([chance], [-np.log(chance)], "o", color=RED)
         left.annotate(text, (chance, -np.log(chance)), place, textcoords="offset points")
