@@ -182,8 +182,8 @@ def leaking(seed: int, leak: bool) -> tuple[float, float]:
 def preprocess() -> Figure:
     """Draw what the frame, the scale, grey and each kind of augmentation make of one image."""
     images, answers = images_of(fetch("simple", 300))
-    # As from a site that leaves white room on the right.
-    pages = [np.pad(image, ((0, 0), (0, 200), (0, 0)), constant_values=255) for image in images]
+    # As from a site that leaves grey room on the right.
+    pages = [np.pad(image, ((0, 0), (0, 200), (0, 0)), constant_values=200) for image in images]
     spec = find_frame(pages)
     page = pages[0]
     whole = torch.from_numpy(fit_image(page, spec))[None].float()  # (1, C, H, W)
@@ -204,7 +204,7 @@ def preprocess() -> Figure:
     shown["contrast, noise"] = pixels(augment.recolour(whole, 0.25, 25, 12))
     for number in range(4):
         shown[f"all of it, view {number + 1}"] = pixels(augment.augment(whole))
-    figure, places = plt.subplots(3, 5, figsize=(WIDTH, 2.6), layout="constrained")
+    figure, places = plt.subplots(3, 5, figsize=(WIDTH, 2.3), layout="constrained")
     for axes, (title, picture) in zip(places.flat, shown.items(), strict=True):
         plots.picture(axes, picture)
         axes.images[0].set_interpolation("nearest")  # makes a smaller file
@@ -314,6 +314,7 @@ TRIALS: dict[str, Edits] = {  # lines of smallest.py, and what a reader puts the
     "SGD, learning rate 0.1": [("AdamW", "SGD"), (RATE, "LEARNING_RATE = 0.1")],
     "without zero_grad": [("optimizer.zero_grad()", "pass")],
     "without normalisation": [(" / 127.5 - 1 ", " + 0.0 ")],
+    "without ReLU": [("F.relu(self.conv1(images))", "self.conv1(images)"), ("F.relu(", "(")],
     "linear": [(NET, "    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))")],
     "fully connected": [
         (NET, "    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 128), HIDDEN"),
