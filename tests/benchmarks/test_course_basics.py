@@ -5,8 +5,9 @@ from benchmarks import course_basics
 
 
 @pytest.mark.parametrize("name", course_basics.TRIALS)
-def test_each_change_that_an_exercise_asks_for_fits_the_program_and_trains(name, monkeypatch):
-    names = course_basics.smallest(*course_basics.TRIALS[name], ("EPOCHS = ", "EPOCHS = 1 and "))
+def test_each_change_that_an_exercise_asks_for_fits_the_program_and_trains(name):
+    names = course_basics.smallest(*course_basics.TRIALS[name])
+    names["EPOCHS"] = 1
     torch.manual_seed(0)
     images, digits = torch.rand(32, 1, 28, 28), torch.arange(32) % 10
     net, printed = course_basics.train(names, 0, images, digits)
