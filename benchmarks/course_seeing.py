@@ -36,7 +36,7 @@ PART = "all"  # or filters, maps, attention, ladder
 FORMS = ["digit", "simple"]  # of the ladder
 SEEDS = [0, 1, 2]
 TRAIN_IMAGES, TEST_IMAGES = 400, 500
-STEPS = {"digit": 150, "simple": 400}  # batches of 64
+STEPS = {"digit": 150, "simple": 300}  # batches of 64
 # --------------------------------------------------------------------------------------------------
 
 SPECS = {"digit": InputSpec(32, 32, 1), "simple": InputSpec(24, 96, 1)}  # grey and small: quick
@@ -71,8 +71,9 @@ def shipped(form: str, numbers: range) -> tuple[CaptchaNet, Tensor]:
 def filters() -> None:
     """Draw the first filters, and what each makes of one captcha."""
     net, images = shipped("simple", range(1))
-    weights = net.trunk[0].weight  # (16, 3, 5, 5)
-    made = net.trunk[:3]((images.float() - net.mean) / net.std)[0]  # (16, H/2, W/2)
+    first = net.trunk[:3]  # convolution, batch norm, ReLU
+    weights = next(first.parameters())  # (16, 3, 5, 5)
+    made = first((images.float() - net.mean) / net.std)[0]  # (16, H/2, W/2)
     figure = plt.figure(figsize=(course.WIDTH, 4), layout="constrained")
     figure.suptitle("What each of 16 filters looks for, and where it found it (dark)", fontsize=11)
     above, below = figure.subfigures(2, 1, height_ratios=[1, 3.4])
@@ -93,7 +94,7 @@ def maps() -> None:
     net, images = shipped("simple", range(1))
     x = (images.float() - net.mean) / net.std
     rows = [("the image", images.float().mean(dim=1))]
-    parts = [net.trunk[:3], *net.trunk[3:]]
+    parts = [net.trunk[:3], *list(net.trunk)[3:]]
     for name, part in zip(["convolution", *["block"] * 4, "self-attention"], parts, strict=True):
         x = part(x)
         busiest = x[0].std(dim=(1, 2)).topk(4).indices
@@ -101,9 +102,7 @@ def maps() -> None:
     figure, axes = plt.subplots(
         len(rows), 4, figsize=(course.WIDTH, 5.2), layout="constrained", squeeze=False
     )
-    figure.suptitle(
-        "From pixels to features: smaller maps, more channels (four of each; dark is much)"
-    )
+    figure.suptitle("From pixels to features: smaller maps, more channels (four of each)")
     for places, (name, channels) in zip(axes, rows, strict=True):
         for place in places:
             place.axis("off")
@@ -121,8 +120,11 @@ def attention() -> None:
     net, images = shipped("simple", range(4))
     logits, where, _ = net.attend(images)
     chances, classes = (logits / net.temperature).softmax(dim=2).max(dim=2)  # (N, L) each
+    assert where is not None  # (N, L, h, w)
     texts = model.decode_labels(classes.numpy(), net.charset)
-    figure = plots.attention_sheet(list(images.numpy()), where[:, :6].numpy(), texts, chances)
+    figure = plots.attention_sheet(
+        list(images.numpy()), where[:, :6].numpy(), texts, chances.numpy()
+    )
     figure.set_size_inches(course.WIDTH, 2.9)
     figure.subplots_adjust(top=0.84)
     figure.suptitle("Each position looks at its own letter; the sixth finds none", fontsize=11)

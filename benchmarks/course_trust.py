@@ -98,12 +98,11 @@ def interval() -> None:
     counts = [20, 50, 100, 200, 500, 1000, 2000, 5000]
     figure, axes = plt.subplots(figsize=(course.WIDTH, 3), layout="constrained")
     for share, colour, hatch in ((0.98, BLUE, None), (0.8, ORANGE, "//")):
-        low, high = zip(
-            *(utils.wilson_interval(round(share * n) / n, n) for n in counts), strict=True
-        )
-        band = [100 * np.array(side) for side in (low, high)]
-        label = f"{100 * share:.0f} % of the test images read correctly"
-        axes.fill_between(counts, *band, color=colour, alpha=0.35, hatch=hatch, label=label)
+        sides = np.array([utils.wilson_interval(share, count) for count in counts])  # (counts, 2)
+        axes.fill_between(
+            counts, 100 * sides[:, 0], 100 * sides[:, 1], color=colour, alpha=0.35, hatch=hatch,
+            label=f"{100 * share:.0f} % of the test images read correctly",
+        )  # fmt: skip
         axes.axhline(100 * share, color=colour, linewidth=1)
     axes.set(xscale="log", xlabel="test images", ylabel="where the true share is (%)")
     axes.set_title("Four times the test images make the interval half as wide", fontsize=11)
@@ -202,11 +201,9 @@ def foreign() -> None:
         sheet.append((images[surest], f"{kind}: {text or 'nothing'} {100 * sure[surest]:.0f} %"))
         if colour:
             ranks = np.linspace(100, 0, len(sure))
-            axes.plot(100 * np.sort(sure.numpy()), ranks, style, color=colour, label=kind)
+            axes.plot(100 * np.sort(sure.numpy()), ranks, linestyle=style, color=colour, label=kind)
     axes.set(xlabel="confidence (%)", ylabel="images at least so sure (%)")
-    axes.set_title(
-        "Only the first kind are digits; it is sure of some of the others, too", fontsize=11
-    )
+    axes.set_title("Only the first are digits; it is sure of some others, too", fontsize=11)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", loc="lower left")
     course.save(figure, "foreign.png")
