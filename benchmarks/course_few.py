@@ -19,7 +19,7 @@ import numpy as np
 
 import utils
 from benchmarks import course
-from benchmarks.course import BLUE, RED, spread
+from benchmarks.course import RED, spread
 from practice import forms
 from reading.reader import Reader
 from training import plots
