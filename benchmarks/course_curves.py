@@ -26,8 +26,8 @@ from reading.reader import Reader
 from training import plots
 
 # ---- edit these ----------------------------------------------------------------------------------
-PART = "all"  # or good, over, fewer_weights, under, fast, wrong
-SEEDS = [0, 1, 2]  # good, under and fast are trained with the first only
+PART = "all"  # or good, over, fewer_weights, under, fast, hundredfold, wrong
+SEEDS = [0, 1, 2]  # of over, fewer_weights and wrong; the first of all others
 WRONG_SHARE = 0.3  # of the labels
 WORK_FOLDER = utils.DATA / "course"  # for images, splits and models
 # --------------------------------------------------------------------------------------------------
@@ -42,6 +42,7 @@ PARTS = {
     "fewer_weights": ("TRAIN_IMAGES=30", ""),  # over-fitting with attention: figures only
     "under": ("LEARNING_RATE=0.0001", "Under-fitting: both losses stay high, and close together"),
     "fast": ("LEARNING_RATE=1", "Too fast: the losses jump and end where guessing is"),
+    "hundredfold": ("LEARNING_RATE=0.3", ""),
     "wrong": ("", "27 % of the labels wrong: the training loss falls on, validation cannot"),
 }
 
