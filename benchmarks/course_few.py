@@ -120,14 +120,14 @@ def rounds() -> None:
     first, last = read["before"], predictions
     order = sorted(range(len(images)), key=lambda i: first[i].confidence - last[i].confidence)
     cells, titles, colours = [], [], []
-    for i in order[:10]:
+    for i in order[:6]:
         for name, one in (("before", first[i]), ("2 rounds", last[i])):
             cells.append(images[i])
             titles.append(f"{name}: {one.text} {100 * one.confidence:.0f} %")
             colours.append("black" if one.text.lower() == labels[i] else RED)
     figure = plots.image_sheet(cells, titles, colours, 4)
-    figure.set_size_inches(course.WIDTH, 5)
-    figure.subplots_adjust(top=0.88)
+    figure.set_size_inches(course.WIDTH, 3.2)
+    figure.subplots_adjust(top=0.83)
     figure.suptitle("Read before and after two rounds (wrong in red)", fontsize=11)
     course.save(figure, "rounds.png")
 
