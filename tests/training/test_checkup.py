@@ -83,13 +83,16 @@ def test_what_is_asked_for_but_not_taught_and_what_is_given_away_are_found(digit
     first, second, third = digits.images[:3]
     train = split_of([first, second], ["12", "21"])
     val, test = split_of([third], ["1x"]), split_of([second, third], ["21", "112"])
-    unknown, longer, copies = checkup.examine_others(train, [val, test])
+    unknown, longer = checkup.examine_others(train.labels, val.labels + test.labels)
+    (copies,) = checkup.examine_images(train, [val, test])
     assert "'x' (in '1x')" in unknown
     assert "'112'" in longer
     assert "1 have more than 2 characters" in longer
     assert "Of 3 images of val and test, 1 are copies" in copies
     assert "'21'" in copies
-    assert checkup.examine_others(part(digits, 0, 150), [part(digits, 150, 200)]) == []
+    train, val = part(digits, 0, 150), part(digits, 150, 200)
+    assert checkup.examine_others(train.labels, val.labels) == []
+    assert checkup.examine_images(train, [val]) == []
 
 
 def test_wild_first_weights_are_seen_in_the_first_loss(net, digits):
