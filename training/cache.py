@@ -20,7 +20,6 @@ from torch import Tensor
 
 from files.atomic import replacing
 from files.images import InputSpec, fit_image, read_image
-from files.split_names import copy_name
 from files.tables import lock
 from utils import in_parallel, note
 
@@ -88,11 +87,11 @@ def map_images(cache: Path, end: bytes, shape: tuple[int, ...]) -> Tensor | None
 
 
 def end_of(files: Sequence[Path], spec: InputSpec) -> bytes:
-    """Return a hash of the files' names, sizes and times, and of how they are decoded."""
+    """Return a hash of the files' names, sizes and times, in order, and of how they are decoded."""
     digest = hashlib.sha256(f"{FORMAT} {tuple(spec)}\n".encode())
     for file in files:
         about = file.stat()
-        line = f"{copy_name(file)} {about.st_size} {about.st_mtime_ns}\n"
+        line = f"{file.name} {about.st_size} {about.st_mtime_ns}\n"
         digest.update(line.encode(errors="surrogateescape"))
     return digest.digest()
 
