@@ -9,18 +9,20 @@ Reads the images and labels.csv, or any folder whose file names are the labels:
 
 and writes data/split/{train,val,test}/<label>_<hash>.<ext>, and index.csv with the original of each
 copy. The network learns from train; val picks the best epoch; test is read once, at the end, so
-that its figure is honest.
+that its figure is honest. Where the disk allows, a copy is a hard link: another name of the same
+file, which takes no space; so change no image in place. Very many are dealt into subfolders.
 Next: python train_script.py
 """
 
+import os
 import shutil
 import sys
 from collections import Counter
 from pathlib import Path
 
 import utils
-from files.images import content_hash, image_extension, read_image
-from files.split_names import SPLITS, refuse_foreign_files, split_name
+from files.images import content_hash, decode_image, image_extension, read_encoded
+from files.split_names import SPLITS, place_in_split, refuse_foreign_files, split_name
 from files.tables import SPLIT_COLUMNS, write_table
 
 # ---- edit these ----------------------------------------------------------------------------------
@@ -56,7 +58,8 @@ def main() -> None:
                 "first."
             )
     counts = split(labels, SPLIT_FOLDER, VAL_FRACTION, TEST_FRACTION, SEED)
-    print(", ".join(f"{name} {counts[name]}" for name in SPLITS), "images in", SPLIT_FOLDER)
+    images = ", ".join(f"{name} {counts[name]}" for name in SPLITS)
+    print(f"{images} images in {SPLIT_FOLDER}, {how_copied(counts)}")
 
 
 def split_of(digest: str, val_fraction: float, test_fraction: float, seed: int) -> str:
@@ -79,7 +82,7 @@ def split(
     test_fraction: float,
     seed: int,
 ) -> Counter[str]:
-    """Copy the images into ``split_folder`` and return how many each split has.
+    """Copy the images into ``split_folder``; return how many each split has, and how many "linked".
 
     The folder is built beside the old one and swapped in when it is complete. Images that cannot
     be read, or that carry two different labels, are named and left out. Raises ValueError if a
@@ -94,28 +97,36 @@ def split(
         refuse_foreign_files(folder)
 
     counts: Counter[str] = Counter()
-    copies: list[tuple[str, Path, str, str]] = []  # (copy, original, label, split)
+    dealt: dict[str, tuple[str, Path, str]] = {}  # {name: (split, original, label)}
     for digest, (file, label, extension) in read_labelled(labels).items():
-        name = split_of(digest, val_fraction, test_fraction, seed)
+        side = split_of(digest, val_fraction, test_fraction, seed)
         try:
-            copies.append((f"{name}/{split_name(label, digest, extension)}", file, label, name))
+            name = split_name(label, digest, extension)
         except ValueError as error:
             raise ValueError(f"{file.name}: {error}") from error
-        counts[name] += 1
+        if name in dealt:  # among a million images two hashes begin alike
+            utils.note(f"left out: {file.name} would have the name of {dealt[name][1].name}")
+            continue
+        dealt[name] = side, file, label
+        counts[side] += 1
     empty = [name for name in SPLITS if not counts[name]]
     if empty:
         raise ValueError(
-            f"with {len(copies)} labels {' and '.join(empty)} would stay empty: label more."
+            f"with {len(dealt)} labels {' and '.join(empty)} would stay empty: label more."
         )
 
     if partial.exists():
         shutil.rmtree(partial)  # what a stopped run left
-    for name in SPLITS:
-        (partial / name).mkdir(parents=True)
-    for copy, file, _, _ in utils.progress(copies, "copying"):
-        shutil.copyfile(file, partial / copy)
-    rows = [(copy, file.name, label, name) for copy, file, label, name in copies]
-    write_table(partial / "index.csv", SPLIT_COLUMNS, rows)
+    rows = [
+        (place_in_split(split, name, counts[split]), file, label, split)
+        for name, (split, file, label) in dealt.items()
+    ]
+    for folder in {(partial / copy).parent for copy, *_ in rows}:
+        folder.mkdir(parents=True)
+    for copy, file, _, _ in utils.progress(rows, "copying"):
+        counts["linked"] += link_or_copy(file, partial / copy)
+    table = [(copy, file.name, label, split) for copy, file, label, split in rows]
+    write_table(partial / "index.csv", SPLIT_COLUMNS, table)
 
     if previous.exists():
         shutil.rmtree(previous)
@@ -127,18 +138,37 @@ def split(
     return counts
 
 
+def link_or_copy(file: Path, copy: Path) -> bool:
+    """Give a file a second name, or copy it where the disk cannot; tell whether it was linked."""
+    try:
+        if os.name == "nt" and not os.access(file, os.W_OK):
+            raise OSError("a read-only file could not be deleted under either name")
+        os.link(os.path.realpath(file), copy)  # the file itself, where it is a symbolic link
+        return True
+    except FileExistsError:
+        raise  # to write to it would change the original, if it is a link
+    except (OSError, NotImplementedError):  # another disk, FAT, another's file, too many links
+        shutil.copyfile(file, copy)
+        return False
+
+
+def how_copied(counts: Counter[str]) -> str:
+    """Say how the images came into the split folder."""
+    copied = sum(counts[name] for name in SPLITS) - counts["linked"]
+    if not copied:
+        return "as hard links, which take no space"
+    return f"{copied} of them copied, the others as hard links" if counts["linked"] else "copied"
+
+
 def read_labelled(labels: dict[Path, str]) -> dict[str, tuple[Path, str, str]]:
     """Return {content hash: (file, label, extension)} of the images that can be read."""
     images: dict[str, tuple[Path, str, str]] = {}
     unreadable, duplicates, disputed = [], 0, set()
-    for file, label in utils.progress(labels.items(), "reading"):
-        try:
-            read_image(file)
-        except ValueError as error:
-            unreadable.append(str(error))
+    examined = utils.in_parallel(examine, list(labels), "reading")
+    for (file, label), (digest, extension) in zip(labels.items(), examined, strict=True):
+        if not extension:
+            unreadable.append(digest)
             continue
-        data = file.read_bytes()
-        digest = content_hash(data)
         if digest in images:
             duplicates += 1
             if images[digest][1] != label:
@@ -147,7 +177,7 @@ def read_labelled(labels: dict[Path, str]) -> dict[str, tuple[Path, str, str]]:
                 )
                 disputed.add(digest)
             continue
-        images[digest] = (file, label, image_extension(data, str(file)))
+        images[digest] = (file, label, extension)
     for message in unreadable:
         utils.note(f"left out: {message}")
     if duplicates:
@@ -155,6 +185,16 @@ def read_labelled(labels: dict[Path, str]) -> dict[str, tuple[Path, str, str]]:
     for digest in disputed:
         del images[digest]
     return images
+
+
+def examine(file: Path) -> tuple[str, str]:
+    """Return an image's content hash and extension, or why it cannot be read and ""."""
+    try:
+        data = read_encoded(file)
+        decode_image(data, str(file))
+        return content_hash(data), image_extension(data, str(file))
+    except ValueError as error:
+        return str(error), ""
 
 
 if __name__ == "__main__":

@@ -131,11 +131,16 @@ def image_extension(data: bytes, name: str) -> str:
     return {"jpeg": "jpg", "mpo": "jpg"}.get(kind, kind)
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read an image file as RGB, (height, width, 3) uint8. Raises ValueError or OSError."""
+def read_encoded(path: Path) -> bytes:
+    """Return the content of an image file. Raises ValueError if it is too large, or OSError."""
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path} is larger than {MAX_BYTES // 1_000_000} MB.")
-    return decode_image(path.read_bytes(), str(path))
+    return path.read_bytes()
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read an image file as RGB, (height, width, 3) uint8. Raises ValueError or OSError."""
+    return decode_image(read_encoded(path), str(path))
 
 
 def crop(image: np.ndarray, cut: Box | str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The split folder: how its files are named, and what is in it.
 
-``data/split/{train,val,test}/<label>_<hash8>.<ext>``; the file name holds the label.
+``data/split/{train,val,test}/<label>_<hash8>.<ext>``; the file name holds the label. A split of
+more than MANY images is dealt into subfolders, named by the first two digits of the hash.
 """
 
 import os
@@ -12,6 +13,8 @@ from files.images import content_hash
 
 SPLITS = ("train", "val", "test")
 MAX_LABEL = 100  # bytes of an encoded label: a file name may have some 250 in all
+MANY = 10_000  # files in a folder; of more, file managers and some disks are slow
+CACHE = "images.cache"  # in the split folder: the pixels of many images, see training/cache.py
 LITTER = ("thumbs.db", "desktop.ini")  # what file managers leave in folders, beside dot files
 
 
@@ -37,43 +40,70 @@ def parse_split_name(name: str) -> tuple[str, str] | None:
     return (unquote(match[1], errors="surrogateescape"), match[2]) if match else None
 
 
+def place_in_split(split: str, name: str, count: int) -> str:
+    """Return where a file stands in the split folder, if its split has ``count`` images."""
+    parsed = parse_split_name(name)
+    return f"{split}/{parsed[1][:2]}/{name}" if parsed and count > MANY else f"{split}/{name}"
+
+
+def copy_name(file: Path) -> str:
+    """Return how index.csv names a file of the split folder, as place_in_split() does."""
+    return "/".join(file.parts[-2 if file.parent.name in SPLITS else -3 :])
+
+
+def is_subfolder(name: str) -> bool:
+    """Tell whether a folder is one of those into which a large split is dealt."""
+    return re.fullmatch(r"[0-9a-f]{2}", name) is not None
+
+
 def labelled_images(folder: Path) -> list[tuple[Path, str]]:
     """Return (file, label) for each image in a folder that split_data.py made, by name.
 
-    Raises ValueError for a file that split_data.py did not name; litter is passed over.
+    Its subfolders make no difference to the order. Raises ValueError for a file that split_data.py
+    did not name; litter is passed over.
     """
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}; run split_data.py first.")
-    found = []
-    for file in sorted(folder.iterdir()):
-        if is_litter(file.name):
-            continue
-        parsed = parse_split_name(file.name)
-        if parsed is None:
-            raise ValueError(f"{file} was not made by split_data.py; move it elsewhere.")
-        found.append((file, parsed[0]))
-    return found
+    found, places = [], [folder]
+    for place in places:  # its subfolders are added on the way
+        with os.scandir(place) as entries:
+            names = [entry.name for entry in entries if not is_litter(entry.name)]
+        for name in names:
+            parsed = parse_split_name(name)
+            if parsed:
+                found.append((name, place, parsed[0]))
+            elif place == folder and is_subfolder(name):
+                places.append(place / name)
+            else:
+                raise ValueError(
+                    f"{place / name} was not made by split_data.py; move it elsewhere."
+                )
+    return [(place / name, label) for name, place, label in sorted(found)]
 
 
 def refuse_foreign_files(folder: Path) -> None:
-    """Raise ValueError if ``folder`` holds anything that split_data.py did not make."""
+    """Raise ValueError if ``folder`` holds anything that split_data.py did not make.
+
+    A file that has another name elsewhere, too, as a hard link has, is not lost with this one.
+    """
     for place, folders, files in os.walk(folder):
         inside = Path(place)
         for name in folders:
-            if inside != folder or name not in SPLITS:
+            ours = name in SPLITS if inside == folder else is_subfolder(name)
+            if not ours or inside.parent.parent == folder:
                 raise ValueError(f"{inside / name} was not made by split_data.py; move it away.")
         for name in files:
-            parsed = parse_split_name(name)
+            parsed, file = parse_split_name(name), inside / name
             if inside == folder:
-                ours = name == "index.csv"
-            elif parsed is None or folder.name.endswith(".partial"):
+                ours = name in ("index.csv", CACHE)
+            elif parsed is None or folder.name.endswith(".partial") or file.stat().st_nlink > 1:
                 ours = parsed is not None  # a stopped run can leave a half-copied file
             else:
-                ours = content_hash((inside / name).read_bytes()).startswith(parsed[1])
+                ours = content_hash(file.read_bytes()).startswith(parsed[1])
             if not ours and not is_litter(name):
                 raise ValueError(
-                    f"{inside / name} was not made by split_data.py, which would replace the "
-                    "folder; move that file away or set another SPLIT_FOLDER."
+                    f"{file} was not made by split_data.py, which would replace the folder; move "
+                    "that file away or set another SPLIT_FOLDER."
                 )
 
 

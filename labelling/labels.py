@@ -149,8 +149,10 @@ class Labelling:
             if len(past) > 1:  # it is the row before that stands again, as old as it is
                 row = {**row, "time": past[-2]["time"]}
             del past[-2:]  # what was undone, and what stood before, which this row repeats
-            if image in self.decided:
-                del self.decided[-1 - self.decided[::-1].index(image)]
+            places = range(len(self.decided) - 1, -1, -1)  # it is among the last, of many
+            place = next((place for place in places if self.decided[place] == image), None)
+            if place is not None:
+                del self.decided[place]
         else:
             self.decided.append(image)
         if row["state"] == "undone":

@@ -22,6 +22,7 @@ import torch
 
 import model
 from files.atomic import replacing
+from files.framing import spread
 from files.images import read_image
 from files.split_names import labelled_images
 from model import CaptchaNet
@@ -31,6 +32,7 @@ from utils import Prediction
 FORMAT = "captcha-recognizer onnx 1"
 EXTRAS = ("onnx", "onnxscript", "onnxruntime")  # requirements-onnx.txt
 OPSET = 20
+COMPARED = 1000  # validation images, at most, that PyTorch and ONNX both read
 OUTPUTS = ["classes", "confidences", "confidence"]
 TOLERANCE = {"float32": 1e-3, "float16": 2e-2}  # of a confidence, by the kind of weights
 ABOUT = """\
@@ -84,9 +86,9 @@ def export(
 def export_trained(net: CaptchaNet, folder: Path, path: Path) -> str:
     """Write a network that train_script.py made as an ONNX file; return what the comparison says.
 
-    Both read the validation images of the split in ``folder``.
+    Both read the validation images of the split in ``folder``, COMPARED at most, evenly spread.
     """
-    images = [read_image(file) for file, _ in labelled_images(folder)]
+    images = [read_image(file) for file, _ in spread(labelled_images(folder), COMPARED)]
     return export(net, images, path, "float32", "of the training")
 
 

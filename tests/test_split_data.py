@@ -1,3 +1,4 @@
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import split_data
+from files import split_names
 from files.images import content_hash
-from files.split_names import SPLITS, labelled_images
+from files.split_names import SPLITS, labelled_images, parse_split_name
 from files.tables import INDEX_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, Journal, now, read_table
 
 named = ["LABELS_FILE=None", "LABEL_PATTERN=^([^-]+)-"]
@@ -170,11 +172,105 @@ def test_any_size_channels_and_extension_get_through(tmp_path):
     assert {f.suffix for f in (tmp_path / "s" / "train").iterdir()} == {".png", ".jpg"}
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "train/mine.png", "train/a_01234567.png", "x/y.png"])
+def test_copies_are_links_where_the_disk_allows_and_the_last_line_says_so(images, tmp_path):
+    done = split(images, f"SPLIT_FOLDER={tmp_path / 's'}")
+    assert done.stdout.endswith("as hard links, which take no space\n")
+    for row in read_table(tmp_path / "s" / "index.csv", SPLIT_COLUMNS):
+        assert (tmp_path / "s" / row["copy"]).samefile(images / row["original"])
+
+
+@pytest.mark.parametrize("error", [OSError, NotImplementedError])
+def test_where_a_disk_knows_no_links_images_are_copied(images, tmp_path, monkeypatch, error):
+    first, *files = sorted(images.iterdir())
+    link = os.link
+
+    def refuse(file, copy):
+        if not Path(file).samefile(first):
+            raise error
+        link(file, copy)
+
+    monkeypatch.setattr(os, "link", refuse)
+    labels = {file: file.name[0] for file in (first, *files)}
+    counts = split_data.split(labels, tmp_path / "s", 0.1, 0.2, 0)
+    assert counts["linked"] == 1
+    assert split_data.how_copied(counts) == "59 of them copied, the others as hard links"
+    for row in read_table(tmp_path / "s" / "index.csv", SPLIT_COLUMNS):
+        copy, original = tmp_path / "s" / row["copy"], images / row["original"]
+        assert copy.read_bytes() == original.read_bytes()
+        assert copy.samefile(original) == (original == first)
+    assert split_data.how_copied(counts - Counter(linked=1)) == "copied"
+
+
+def test_an_original_is_never_written_to_through_a_link(images, tmp_path):
+    file, other = sorted(images.iterdir())[:2]
+    (tmp_path / "copy").hardlink_to(file)
+    before = snapshot(images)
+    with pytest.raises(FileExistsError):
+        split_data.link_or_copy(other, tmp_path / "copy")
+    assert snapshot(images) == before
+
+
+def test_of_a_symbolic_link_the_file_itself_is_linked(images, tmp_path):
+    (tmp_path / "there").symlink_to(next(images.iterdir()))
+    assert split_data.link_or_copy(tmp_path / "there", tmp_path / "copy")
+    assert not (tmp_path / "copy").is_symlink()
+    assert (tmp_path / "copy").samefile(tmp_path / "there")
+
+
+def test_an_original_changed_in_place_does_not_stop_the_next_split(images, tmp_path):
+    folder = shutil.copytree(images, tmp_path / "images")
+    split(folder, f"SPLIT_FOLDER={tmp_path / 's'}")
+    file, other = sorted(folder.iterdir())[:2]
+    file.write_bytes(other.read_bytes() + b"changed")
+    split(folder, f"SPLIT_FOLDER={tmp_path / 's'}")
+    assert file.read_bytes() in splits(tmp_path / "s")
+
+
+def test_many_images_are_dealt_into_subfolders_and_come_in_the_same_order(
+    images, tmp_path, monkeypatch
+):
+    labels = {file: file.name[0] for file in images.iterdir()}
+    split_data.split(labels, tmp_path / "flat", 0.1, 0.2, 0)
+    monkeypatch.setattr(split_names, "MANY", 10)
+    for _ in range(2):  # the second replaces the first
+        counts = split_data.split(labels, tmp_path / "deep", 0.1, 0.2, 0)
+    assert counts["train"] > 10 >= counts["val"]
+    for name in SPLITS:
+        flat, deep = (labelled_images(tmp_path / kind / name) for kind in ("flat", "deep"))
+        assert [(f.read_bytes(), label) for f, label in deep] == [
+            (f.read_bytes(), label) for f, label in flat
+        ]
+        subfolders = {f.parent.name: parse_split_name(f.name)[1][:2] for f, _ in deep}
+        if counts[name] > 10:
+            assert all(folder == digits for folder, digits in subfolders.items())
+        else:
+            assert [*subfolders] == [name]
+    copies = [row["copy"] for row in read_table(tmp_path / "deep" / "index.csv", SPLIT_COLUMNS)]
+    files = [f for name in SPLITS for f, _ in labelled_images(tmp_path / "deep" / name)]
+    assert sorted(copies) == sorted(map(split_names.copy_name, files))
+
+
+def test_two_images_that_would_have_one_name_do_not_overwrite_each_other(
+    images, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(split_data, "split_name", lambda label, digest, extension: f"{label}.png")
+    labels = {file: file.name[0] for file in images.iterdir()}
+    counts = split_data.split(labels, tmp_path / "s", 0.1, 0.2, 0)
+    assert sum(counts[name] for name in SPLITS) == 10
+    assert capsys.readouterr().err.count("would have the name of") == 50
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "notes.txt", "train/mine.png", "train/a_01234567.png", "x/y.png", "3f/y.png",
+        "train/3f/mine.png", "train/x/y.png", "train/3f/3f/a_01234567.png",
+    ],
+)  # fmt: skip
 def test_files_of_the_users_own_stop_the_split(images, tmp_path, name):
     folder = tmp_path / "s"
     split(images, f"SPLIT_FOLDER={folder}")
-    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text("mine")
     before = snapshot(tmp_path)
     assert_one_sentence(split(images, f"SPLIT_FOLDER={folder}", check=False), Path(name).parts[0])

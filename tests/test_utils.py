@@ -166,3 +166,28 @@ def test_only_the_last_confirmed_row_of_an_image_is_its_label(tmp_path):
 def test_the_word_practice_stands_for_the_model_that_ships():
     assert utils.model_file("practice").is_file()
     assert utils.model_file("/x/practice") == Path("/x/practice")
+
+
+def test_image_files_come_by_name_without_what_is_no_image(tmp_path):
+    for name in ("b.PNG", "a.jpeg", ".c.png", "notes.txt", "png"):
+        (tmp_path / name).touch()
+    (tmp_path / "d.png").mkdir()
+    assert utils.image_files(tmp_path) == [tmp_path / "a.jpeg", tmp_path / "b.PNG"]
+
+
+def test_results_in_parallel_come_in_order_few_at_a_time_and_the_first_error_is_raised():
+    begun = []
+
+    def work(number):
+        begun.append(number)
+        if number == 4000:
+            raise ValueError("the 4000th")
+        return number * 2
+
+    results = utils.in_parallel(work, range(9000), "working")
+    assert next(results) == 0
+    assert len(begun) <= 1024
+    with pytest.raises(ValueError, match="the 4000th"):
+        assert [*results] == []
+    assert len(begun) < 6000
+    assert [*utils.in_parallel(str, range(3000), "working")] == [*map(str, range(3000))]

@@ -8,12 +8,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 import model
-from files.images import content_hash
+from files.framing import spread
 from model import CaptchaNet
 from training import runs
 from training.dataset import Dataset, Split
@@ -21,6 +22,7 @@ from training.muon import optimizers_for
 from training.schedule import USUAL_RATE
 
 FEW_LABELS = 5  # a character that occurs in fewer labels is hardly learnt
+LOOKED_AT = 10_000  # images, at most, that are searched for empty ones
 FEW_IMAGES = 16  # any network that works can memorise so many ...
 FEW_STEPS = 200  # ... in so many steps
 
@@ -31,8 +33,9 @@ def before_training(net: CaptchaNet, data: Dataset, learning_rate: float, fresh:
     ``fresh`` says that the network has random weights. It is left as it is.
     """
     train, device = data.train, net.mean.device
-    findings = examine_labels(train.labels) + examine_images(train)
-    findings += examine_others(train, [data.val, data.test])
+    findings = examine_labels(train.labels)
+    findings += examine_images(train, [data.val, data.test])
+    findings += examine_others(train.labels, data.val.labels + data.test.labels)
     # The training must not depend on these trials.
     devices = [] if device.type == "cpu" else [torch.get_device_module(device).current_device()]
     with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
@@ -71,41 +74,61 @@ def examine_labels(labels: Sequence[str]) -> list[str]:
     return findings
 
 
-def examine_images(split: Split) -> list[str]:
-    """Find images that show nothing, and equal ones, above all with different labels."""
+def examine_images(split: Split, others: Sequence[Split] = ()) -> list[str]:
+    """Find images that show nothing, and equal ones, above all with different labels.
+
+    Also those that other splits share with this one.
+    """
     findings = []
-    pixels = split.images.flatten(1)  # (N, C * H * W)
-    spread = torch.stack([image.float().std() for image in pixels])  # (N,) in grey levels
-    empty = [split.labels[i] for i in (spread < 3).nonzero().flatten().tolist()]
+    looked_at = spread(range(len(split.labels)), LOOKED_AT)
+    empty = [i for i in looked_at if split.images[i].float().std() < 3]  # grey levels
     if empty:
         findings.append(
-            f"{len(empty)} of {len(pixels)} images are nearly of one colour, such as that of "
-            f"{empty[0]!r}: there is nothing to read in them."
+            f"{len(empty)} of {len(looked_at)} images are nearly of one colour, such as that of "
+            f"{split.labels[empty[0]]!r}: there is nothing to read in them."
         )
-    labels_of: dict[str, list[str]] = {}
-    for image, label in zip(pixels.numpy(), split.labels, strict=True):
-        labels_of.setdefault(content_hash(image.tobytes()), []).append(label)
-    several = [labels for labels in labels_of.values() if len(labels) > 1]
-    disputed = [sorted(set(labels)) for labels in several if len(set(labels)) > 1]
+    hashes = hashes_of(split)
+    _, first, numbers, counts = np.unique(
+        hashes, return_index=True, return_inverse=True, return_counts=True
+    )
+    several: dict[int, list[str]] = {}  # {first of equal images: their labels}
+    for i in (counts[numbers] > 1).nonzero()[0]:
+        several.setdefault(int(first[numbers[i]]), []).append(split.labels[i])
+    disputed = [sorted(set(labels)) for labels in several.values() if len(set(labels)) > 1]
     if disputed:
         findings.append(
             f"{len(disputed)} images are there several times with different labels, such as "
             f"{' and '.join(map(repr, disputed[0][:2]))}: at most one of them can be correct."
         )
     elif several:
-        copies = len(pixels) - len(labels_of)
         findings.append(
-            f"{copies} of {len(pixels)} images are copies of others, such as that of "
-            f"{several[0][0]!r}: they teach nothing new."
+            f"{len(hashes) - len(counts)} of {len(hashes)} images are copies of others, such as "
+            f"that of {split.labels[min(several)]!r}: they teach nothing new."
+        )
+    asked = [label for other in others for label in other.labels]
+    known = [np.isin(hashes_of(other), hashes) for other in others]
+    copies = [asked[i] for i in np.concatenate([*known, []]).nonzero()[0]]
+    if copies:
+        findings.append(
+            f"Of {len(asked)} images of val and test, {len(copies)} are copies of training images, "
+            f"such as that of {copies[0]!r}: the figures will look better than they are."
         )
     return findings
 
 
-def examine_others(split: Split, others: Sequence[Split]) -> list[str]:
-    """Find what val and test ask for but train does not teach, and images that they share."""
+def hashes_of(split: Split) -> np.ndarray:
+    """Return a number for each image, (N,) int64, the same for equal ones.
+
+    Python's own hash is fast. Two of a million different images share one with a chance of one in
+    30 million.
+    """
+    return np.array([hash(image.tobytes()) for image in split.images.numpy()], np.int64)
+
+
+def examine_others(taught_labels: Sequence[str], asked: Sequence[str]) -> list[str]:
+    """Find what the labels of val and test ask for, but those of train do not teach."""
     findings = []
-    asked = [label for other in others for label in other.labels]
-    taught = set("".join(split.labels))
+    taught = set("".join(taught_labels))
     unknown = {c: label for label in reversed(asked) for c in label if c not in taught}
     if unknown:
         some = ", ".join(f"{c!r} (in {label!r})" for c, label in sorted(unknown.items())[:10])
@@ -114,25 +137,13 @@ def examine_others(split: Split, others: Sequence[Split]) -> list[str]:
             f"Labels of val or test have characters that no training label has: {some}{more}. This "
             "training does not teach them; train on images that show them, or correct the label."
         )
-    longest = max(map(len, split.labels))
+    longest = max(map(len, taught_labels))
     longer = [label for label in asked if len(label) > longest]
     if longer:
         findings.append(
             f"Of {len(asked)} labels of val and test, {len(longer)} have more than {longest} "
             f"characters, such as {longer[0]!r}, and no training label has. Train on images of "
             "that length, or correct the label."
-        )
-    known = {content_hash(image.tobytes()) for image in split.images.numpy()}
-    copies = [
-        label
-        for other in others
-        for image, label in zip(other.images.numpy(), other.labels, strict=True)
-        if content_hash(image.tobytes()) in known
-    ]
-    if copies:
-        findings.append(
-            f"Of {len(asked)} images of val and test, {len(copies)} are copies of training images, "
-            f"such as that of {copies[0]!r}: the figures will look better than they are."
         )
     return findings
 

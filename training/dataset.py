@@ -1,4 +1,4 @@
-"""The split folder in memory, and what is learnt from it before any training.
+"""The images of the split folder, and what is learnt from them before any training.
 
 Charset, label length, image size and colour are not settings: the labelled images determine them.
 """
@@ -13,10 +13,12 @@ from torch import Tensor
 
 from files.framing import SAMPLE, find_frame, spread
 from files.images import InputSpec, content_hash, decode_image, fit_image, read_image
-from files.split_names import SPLITS, labelled_images, parse_split_name
-from utils import image_files, note, progress
+from files.split_names import CACHE, SPLITS, labelled_images, parse_split_name
+from training.cache import load_images
+from utils import image_files, in_parallel, note
 
 FRAME_IMAGES = 1000  # training images, at most, by which the frame is found
+MOST_UNLABELLED = 50_000  # images without labels, at most: a training sees no more of them
 
 LabelledFiles = Sequence[tuple[Path, str]]  # image files with their labels
 
@@ -55,9 +57,15 @@ def load(folder: Path, train_images: int | None, seed: int, characters: str = ""
     if train_images is not None:
         files["train"] = choose(files["train"], train_images, seed)
     charset, length = learn_labels(files, characters)
-    spec = find_frame([read_image(file) for file, _ in spread(files["train"], FRAME_IMAGES)])
-    train, val, test = (load_split(files[name], spec, charset, length) for name in SPLITS)
+    sample = [file for file, _ in spread(files["train"], FRAME_IMAGES)]
+    spec = find_frame(list(in_parallel(read_image, sample, "looking")))
     paths = [file for name in SPLITS for file, _ in files[name]]
+    cache = folder / CACHE if train_images is None else None  # which has all of the folder's images
+    images = load_images(paths, spec, cache).split([len(files[name]) for name in SPLITS])
+    train, val, test = (
+        as_split(files[name], part, charset, length)
+        for name, part in zip(SPLITS, images, strict=True)
+    )
     return Dataset(charset, length, spec, train, val, test, paths)
 
 
@@ -107,45 +115,53 @@ def learn_labels(files: dict[str, list[tuple[Path, str]]], characters: str = "")
     return "".join(sorted(set("".join([*labels, characters])))), max(map(len, labels))
 
 
-# ---------------------------------------------------------------- into memory
+# ---------------------------------------------------------------- images and labels
 
 
-def load_split(files: LabelledFiles, spec: InputSpec, charset: str, length: int) -> Split:
-    """Read labelled images into memory, as the network's input."""
-    images = np.empty((len(files), spec.channels, spec.height, spec.width), np.uint8)
-    for image, (file, _) in zip(images, progress(files, "reading"), strict=True):
-        image[:] = fit_image(read_image(file), spec)
+def as_split(files: LabelledFiles, images: Tensor, charset: str, length: int) -> Split:
+    """Return labelled files and their images, (N, channels, height, width), as a split."""
     labels = [label for _, label in files]
-    targets = torch.from_numpy(encode_labels(labels, charset, length))
-    return Split(labels, torch.from_numpy(images), targets)
+    return Split(labels, images, torch.from_numpy(encode_labels(labels, charset, length)))
 
 
 def load_unlabelled(folder: Path, labelled: Sequence[Path], spec: InputSpec) -> Tensor:
     """Read the images of a folder as the network's input, (N, channels, height, width) uint8.
 
-    Images that are in the split folder too are left out, above all those of test, and so are files
-    that cannot be read.
+    Of more than MOST_UNLABELLED so many at most, evenly spread. Images that are in the split folder
+    too are left out, above all those of test, and so are files that cannot be read.
     """
     known = {parsed[1] for file in labelled if (parsed := parse_split_name(file.name))}
-    images = []
-    for file in progress(image_files(folder), "reading"):
+
+    def read(file: Path) -> np.ndarray | ValueError | None:
+        """Return an image as the network's input, or why it cannot be read; None: it is known."""
         data = file.read_bytes()
         if content_hash(data)[:8] in known:
-            continue
+            return None
         try:
-            image = decode_image(data, str(file))
+            return fit_image(decode_image(data, str(file)), spec)
         except ValueError as error:
-            note(f"left out: {error}")
-            continue
-        images.append(torch.from_numpy(fit_image(image, spec)))
-    if not images:
+            return error
+
+    there = image_files(folder)
+    files = spread(there, MOST_UNLABELLED)
+    if len(files) < len(there):
+        note(f"Of the {len(there)} images in {folder}, {len(files)} are used, evenly spread.")
+    images = np.empty((len(files), spec.channels, spec.height, spec.width), np.uint8)
+    count = 0
+    for image in in_parallel(read, files, "reading"):
+        if isinstance(image, ValueError):
+            note(f"left out: {image}")
+        elif image is not None:
+            images[count] = image
+            count += 1
+    if not count:
         raise ValueError(f"{folder} holds no image except those that are labelled already.")
-    return torch.stack(images)
+    return torch.from_numpy(images[:count])
 
 
-def sample_of(images: Tensor) -> Tensor:
-    """Return up to SAMPLE of many images, evenly spread."""
-    return images[list(spread(range(len(images)), SAMPLE))]
+def sample_of(images: Tensor, most: int = SAMPLE) -> Tensor:
+    """Return up to so many of many images, or of their targets or logits, evenly spread."""
+    return images[list(spread(range(len(images)), most))]
 
 
 def encode_labels(labels: Sequence[str], charset: str, length: int) -> np.ndarray:

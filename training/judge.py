@@ -162,11 +162,11 @@ def save_pictures(
 
     read = test_logits.argmax(dim=2)  # (N, L)
     texts = model.decode_labels(read.numpy(), data.charset)
-    confidences = confidences_of(test_logits)
+    confidences = confidences_of(test_logits).tolist()
     wrong = (read != test.targets).any(dim=1).nonzero().flatten().tolist()
     wrong.sort(key=lambda i: -confidences[i])
     mistakes = [
-        (test.images[i].numpy(), test.labels[i], texts[i], confidences[i].item()) for i in wrong
+        (test.images[i].numpy(), test.labels[i], texts[i], confidences[i]) for i in wrong[:24]
     ]
     plots.save(plots.mistakes_sheet(mistakes, len(texts)), folder / "mistakes.png")
 

@@ -13,12 +13,14 @@ from torch.optim import Optimizer
 
 import model
 from files.atomic import replacing
+from files.framing import spread
 from files.images import content_hash
 from files.tables import Journal, now, write_table
 from model import MODEL_NAME, CaptchaNet
 from training import parallel
 from training.dataset import Split
 
+DIGESTED = 10_000  # images whose content a run is known by
 STATE_FORMAT = "captcha-recognizer run 6"  # stands in last.pt
 RUN_COLUMNS = [
     "time", "train_images", "epochs", "seconds", "parameters",
@@ -195,8 +197,12 @@ def restore_random_states(device: torch.device, states: list[Tensor]) -> None:
 
 
 def digest_of(split: Split) -> str:
-    """Return a short name of a split's images and labels, the same for the same ones only."""
-    digests = [content_hash(image.tobytes()) for image in split.images.numpy()]
+    """Return a short name of a split's images and labels, the same for the same ones only.
+
+    Of more than DIGESTED images so many are looked at, evenly spread, and the labels of all.
+    """
+    images, chosen = split.images.numpy(), spread(range(len(split.labels)), DIGESTED)
+    digests = [content_hash(images[i].tobytes()) for i in chosen]
     return content_hash(repr((split.labels, digests)).encode())
 
 

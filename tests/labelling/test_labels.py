@@ -255,3 +255,25 @@ def test_speed_counts_labels_that_stand_and_a_pause_as_one_minute(tmp_path):
     assert labelling.speed()[0] == 1
     labelling.undo()  # what stands again was labelled earlier
     assert labelling.speed()[0] == 0
+
+
+def test_opening_many_images_goes_through_them_a_few_times_only(tmp_path):
+    """A folder of 100 000 opens within two seconds; this is a fifth of it, on a slow computer."""
+    folder, first = tmp_path / "images", tmp_path / "first.png"
+    folder.mkdir()
+    first.write_bytes(b"image")
+    names = [f"{number:05d}.png" for number in range(20_000)]
+    for name in names:
+        (folder / name).hardlink_to(first)
+    labels_file = tmp_path / "labels.csv"
+    rows = [[name, "abcde", "confirmed", "typed", 1, "2001-01-01"] for name in names[:19_000]]
+    write_table(labels_file, LABEL_COLUMNS, rows)
+    started = time.process_time()
+    labelling = Labelling([file.name for file in utils.image_files(folder)], labels_file)
+    assert len(labelling.upcoming(20_000)) == 1000
+    for _ in range(100):
+        labelling.decide("abcde")
+        labelling.upcoming(16)
+    assert time.process_time() - started < 3
+    assert labelling.image == "19100.png"
+    labelling.close()

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import torch
 from helpers import random_images, small_net
 
@@ -26,3 +28,22 @@ def test_every_image_is_read_once_by_a_network_that_did_not_learn_from_it():
     logits = audit.read_out_of_fold(data, everything, 3, train)
     assert sorted(held_out) == sorted(everything.labels)
     assert torch.allclose(logits, model.read_logits(net, images), atol=1e-4)
+
+
+def test_of_very_many_images_an_even_sample_is_audited_under_its_own_names():
+    net = small_net()
+    images = random_images(30, net)
+    numbers = torch.arange(30)[:, None].expand(30, 3)
+    whole = Split([f"{i}" for i in range(30)], images, numbers)
+    order = torch.arange(30)
+    splits = [whole.subset((low <= order) & (order < high)) for low, high in
+              ((0, 20), (20, 23), (23, 30))]  # fmt: skip
+    names = ["train/3f"] * 20 + ["val"] * 3 + ["test"] * 7
+    files = [Path("/s") / name / f"{i}_{i:08x}.png" for i, name in enumerate(names)]
+    data = Dataset(net.charset, 3, net.spec, *splits, files)
+    for most, step in ((30, 1), (10, 3)):
+        split, copies = audit.sample(data, most)
+        assert split.labels == whole.labels[::step]
+        assert torch.equal(split.images, images[::step])
+        assert torch.equal(split.targets, numbers[::step])
+        assert copies == [f"{name}/{i}_{i:08x}.png" for i, name in list(enumerate(names))[::step]]

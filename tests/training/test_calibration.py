@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from training import calibration
 from training.calibration import confidences_of, coverage_table, fit_temperature
 from training.dataset import Split
 from training.judge import print_figures
@@ -25,6 +26,16 @@ def test_temperature_finds_how_much_too_sure_the_network_is(strength):
     for low in (0.2, 0.4, 0.6, 0.8):
         some = (sure > low) & (sure < low + 0.2)
         assert right[some].mean().item() == pytest.approx(sure[some].mean().item(), abs=0.03)
+
+
+def test_of_very_many_images_an_even_sample_gives_the_temperature(monkeypatch):
+    logits, split = noisy_split(4000, 3.0, 1)
+    split.targets[1::4] = 0  # seen by nobody who looks at each fourth image
+    some = split._replace(targets=split.targets[::4])
+    expected = fit_temperature(logits[::4], some)
+    assert fit_temperature(logits, split) != expected
+    monkeypatch.setattr(calibration, "FITTED_TO", 1000)
+    assert fit_temperature(logits, split) == expected
 
 
 def test_few_validation_images_change_the_temperature_little():

@@ -79,17 +79,31 @@ def test_empty_images_and_equal_images_with_different_labels_are_found(digits):
     assert "1 of 3 images are copies" in copies
 
 
+def test_of_very_many_images_an_even_sample_is_searched_for_empty_ones(digits, monkeypatch):
+    images = digits.images.clone()
+    images[0], images[51], images[100] = 200, 201, 202
+    split = digits._replace(images=images)
+    assert "3 of 200 images" in checkup.examine_images(split)[0]
+    monkeypatch.setattr(checkup, "LOOKED_AT", 20)
+    (finding,) = checkup.examine_images(split)
+    assert "2 of 20 images" in finding
+    assert repr(digits.labels[0]) in finding
+
+
 def test_what_is_asked_for_but_not_taught_and_what_is_given_away_are_found(digits):
     first, second, third = digits.images[:3]
     train = split_of([first, second], ["12", "21"])
     val, test = split_of([third], ["1x"]), split_of([second, third], ["21", "112"])
-    unknown, longer, copies = checkup.examine_others(train, [val, test])
+    unknown, longer = checkup.examine_others(train.labels, val.labels + test.labels)
+    (copies,) = checkup.examine_images(train, [val, test])
     assert "'x' (in '1x')" in unknown
     assert "'112'" in longer
     assert "1 have more than 2 characters" in longer
     assert "Of 3 images of val and test, 1 are copies" in copies
     assert "'21'" in copies
-    assert checkup.examine_others(part(digits, 0, 150), [part(digits, 150, 200)]) == []
+    train, val = part(digits, 0, 150), part(digits, 150, 200)
+    assert checkup.examine_others(train.labels, val.labels) == []
+    assert checkup.examine_images(train, [val]) == []
 
 
 def test_wild_first_weights_are_seen_in_the_first_loss(net, digits):

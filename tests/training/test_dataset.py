@@ -1,11 +1,15 @@
 from pathlib import Path
 
 import pytest
+from helpers import practice_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
 import model
-from training.dataset import choose, encode_labels
+from files.images import InputSpec, content_hash, fit_image, read_image
+from files.split_names import split_name
+from training import dataset
+from training.dataset import choose, encode_labels, load_unlabelled
 
 
 def test_a_larger_number_of_training_images_includes_the_smaller_one():
@@ -31,3 +35,18 @@ def test_unknown_characters_and_long_labels_are_refused():
         encode_labels(["ab", "az"], "ab", 2)
     with pytest.raises(ValueError, match="longer"):
         encode_labels(["aba"], "ab", 2)
+
+
+def test_of_very_many_images_without_labels_an_even_sample_is_used(tmp_path, monkeypatch, capsys):
+    folder, spec = practice_folder(tmp_path / "images", 30, "digit"), InputSpec(16, 16, 1)
+    files = sorted(folder.iterdir())
+    files[3].write_bytes(b"no image")
+    whole = [fit_image(read_image(file), spec) for file in files if file != files[3]]
+    assert (load_unlabelled(folder, [], spec).numpy() == whole).all()
+    assert f"left out: {files[3]}" in capsys.readouterr().err
+    known = Path(split_name("1", content_hash(files[6].read_bytes()), "png"))
+    monkeypatch.setattr(dataset, "MOST_UNLABELLED", 10)
+    some = load_unlabelled(folder, [known], spec)
+    used = [fit_image(read_image(file), spec) for file in files[::3] if file not in files[3:7]]
+    assert (some.numpy() == used).all()
+    assert "Of the 30 images" in capsys.readouterr().err

@@ -2,9 +2,10 @@ import types
 
 import pytest
 import torch
-from helpers import small_net
+from helpers import random_images, small_net
 
 from training import runs
+from training.dataset import Split
 from training.muon import optimizers_for
 
 
@@ -53,3 +54,16 @@ def test_a_state_that_cannot_be_resumed_is_named(tmp_path, damage):
         torch.save([1, 2], path)
     with pytest.raises(ValueError, match=r"last\.pt"):
         runs.load_state(path, net, optimizers, "digest")
+
+
+def test_a_run_is_known_by_its_labels_and_an_even_sample_of_its_images(monkeypatch):
+    images = random_images(40, small_net())
+    split = Split([f"{i}" for i in range(40)], images, torch.zeros(40, 1))
+    other = [split._replace(images=images.clone()) for _ in range(2)]
+    other[0].images[20] += 1
+    other[1].images[21] += 1
+    renamed = split._replace(labels=["x", *split.labels[1:]])
+    assert len({runs.digest_of(one) for one in (split, *other, renamed)}) == 4
+    monkeypatch.setattr(runs, "DIGESTED", 20)
+    assert runs.digest_of(split) == runs.digest_of(other[1])
+    assert len({runs.digest_of(one) for one in (split, other[0], renamed)}) == 3
