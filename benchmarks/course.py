@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 import utils
 from files.tables import read_table
 from training import plots
+from training.plots import BLUE, GREEN, ORANGE, RED
 
 PICTURES = utils.ROOT / "docs" / "course"
-# Okabe and Ito 2008, "Color Universal Design"; from dark to light, so that grey tells them apart
-BLUE, RED, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 STYLES = [(BLUE, "-"), (RED, "--"), (GREEN, ":"), (ORANGE, "-.")]
 WIDTH = 8.2  # inches of a picture, 900 pixels
 

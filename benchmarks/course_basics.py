@@ -9,7 +9,6 @@ import csv
 import io
 import re
 import statistics
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -26,9 +25,12 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 import utils
+from benchmarks import course
+from benchmarks.course import WIDTH
 from files.framing import find_frame
 from files.images import crop, fit_image, read_image
 from training import augment, plots
+from training.plots import BLUE, ORANGE, RED
 
 # ---- edit these ----------------------------------------------------------------------------------
 PART = "all"  # or look, labels, preprocess, smallest, loop: a picture each; or exercises: figures
@@ -39,9 +41,6 @@ OUTPUT_FOLDER = utils.ROOT / "docs" / "course"  # for the pictures
 # --------------------------------------------------------------------------------------------------
 
 SMALLEST = utils.ROOT / "docs" / "course" / "smallest.py"
-# Okabe and Ito 2008, "Color Universal Design"; from dark to light, so that grey tells them apart
-BLUE, RED, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
-WIDTH = 8.2  # inches of a picture, 900 pixels
 
 
 def main() -> None:
@@ -64,8 +63,7 @@ def fetch(form: str, count: int, seed: int = 0) -> Path:
     folder = WORK_FOLDER / f"{form}-{count}-{seed}"
     if not folder.exists():
         settings = [f"SOURCE=practice:{form}", f"COUNT={count}", f"SEED={seed}"]
-        script = str(utils.ROOT / "getData.py")
-        subprocess.run([sys.executable, script, *settings, f"DOWNLOAD_FOLDER={folder}"], check=True)
+        course.call("getData.py", *settings, f"DOWNLOAD_FOLDER={folder}")
     return folder
 
 
@@ -187,7 +185,7 @@ def preprocess() -> Figure:
     spec = find_frame(pages)
     page = pages[0]
     whole = torch.from_numpy(fit_image(page, spec))[None].float()  # (1, C, H, W)
-    still = {"turn": 0.0, "stretch": 0.0, "lean": 0.0, "shift": 0.0, "bend": 0.0}
+    still: dict[str, Any] = {"turn": 0.0, "stretch": 0.0, "lean": 0.0, "shift": 0.0, "bend": 0.0}
     usual = {"turn": 0.08, "stretch": 0.12, "lean": 0.15, "shift": 0.06, "bend": 0.025}
     shown = {
         f"fetched: {page.shape[1]} x {page.shape[0]}": page,

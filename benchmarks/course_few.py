@@ -125,10 +125,9 @@ def rounds() -> None:
             cells.append(images[i])
             titles.append(f"{name}: {one.text} {100 * one.confidence:.0f} %")
             colours.append("black" if one.text.lower() == labels[i] else RED)
-    figure = plots.image_sheet(cells, titles, colours, 4)
+    heading = "Read before and after two rounds (wrong in red)"
+    figure = plots.image_sheet(cells, titles, colours, heading, 4)
     figure.set_size_inches(course.WIDTH, 3.2)
-    figure.subplots_adjust(top=0.83)
-    figure.suptitle("Read before and after two rounds (wrong in red)", fontsize=11)
     course.save(figure, "rounds.png")
 
 

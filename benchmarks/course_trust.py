@@ -208,8 +208,10 @@ def foreign() -> None:
     axes.legend(fontsize="small", loc="lower left")
     course.save(figure, "foreign.png")
     pictures, titles = zip(*sheet, strict=True)
-    figure = plots.image_sheet([p.numpy() for p in pictures], titles, ["black"] * 6, 6)
-    figure.set_size_inches(course.WIDTH, 1.5)
+    heading = "Of each kind the image that it is surest of"
+    shown = [image.numpy() for image in pictures]
+    figure = plots.image_sheet(shown, titles, ["black"] * 6, heading, 6)
+    figure.set_size_inches(course.WIDTH, 1.6)
     course.save(figure, "foreign_images.png")
 
 

@@ -104,7 +104,7 @@ def plot(accuracies: Accuracies) -> plots.Figure:
     if len(accuracies) > 1:
         beyond = [max(accuracies), 2 * max(accuracies)]
         expected = [100 * (1 - expected_error(errors, count)) for count in beyond]
-        axes.plot(beyond, expected, "--", color=plots.ORANGE, label="estimate")
+        axes.plot(beyond, expected, "--", color=plots.RED, label="estimate")
         ticks += beyond[1:]
     axes.set(
         xscale="log", xlabel="labelled images to train on", ylabel="test images read correctly, %"

@@ -18,9 +18,9 @@ from training import runs
 
 # Colours that colour-blind people tell apart (Okabe and Ito 2008, "Color Universal Design"); lines
 # differ in their dashes too, for a page printed in grey.
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
-WRONG = "#B03A00"  # what is written about a mistake: ORANGE, dark enough to be read
-LINES = cycler(color=[ORANGE, BLUE, GREEN], linestyle=["--", "-", "-."])
+BLUE, RED, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+WRONG = "#B03A00"  # what is written about a mistake: RED, dark enough to be read
+LINES = cycler(color=[RED, BLUE, GREEN], linestyle=["--", "-", "-."])
 WORST_PAIRS = 5  # of characters, named above the confusion matrix
 
 
