@@ -33,7 +33,7 @@ def place(tmp_path_factory):
     split = split_practice(folder, 150, "digit")
     folders = [f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={folder / 'm'}"]
     with mock.patch("training.judge.save_pictures"):
-        done = run_here("train_script.py", *folders, "BATCH_SIZE=16", "EPOCHS=5")
+        done = run_here("train_script.py", *folders, "BATCH_SIZE=16", "EPOCHS=5", "START_FROM=None")
     assert done.returncode == 0, done.stderr
     practice_folder(folder / "new", 10, "digit", seed=5)
     return folder

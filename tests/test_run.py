@@ -26,7 +26,7 @@ def test_the_five_scripts_work_one_after_another(tmp_path):
     run_script("label_helper.py", "LABELLER=answers", *folders, cwd="/")
     run_script("split_data.py", *folders, f"SPLIT_FOLDER={split}", cwd="/")
     folders = [f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={trained}"]
-    run_script("train_script.py", *folders, "BATCH_SIZE=16", "EPOCHS=4", cwd="/")
+    run_script("train_script.py", *folders, "BATCH_SIZE=16", "EPOCHS=4", "START_FROM=None", cwd="/")
     source = ["SOURCE=practice:digit", "SEED=1", "COUNT=10"]
     run_script("getData.py", *source, f"DOWNLOAD_FOLDER={new}", cwd="/")
     done = run_script(

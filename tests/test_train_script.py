@@ -34,7 +34,9 @@ from training.metrics import Scores
 from training.pseudo_labels import UNKNOWN
 from training.runs import RUN_COLUMNS
 
-SMALL = "BATCH_SIZE=16"  # a quarter of the time of the usual size
+# A quarter of the time of the usual batch; and the steps of the model that ships take five times as
+# long as those of a network from scratch, most of it for Muon.
+SMALL = ["BATCH_SIZE=16", "START_FROM=None"]
 PIXELS = 16  # as few as can be read
 
 
@@ -49,7 +51,7 @@ def trained(split, tmp_path_factory):
     """The model folder of one short training, from another working folder."""
     folder = tmp_path_factory.mktemp("trained")
     done = run_script(
-        "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={folder}", SMALL, "EPOCHS=12",
+        "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={folder}", *SMALL, "EPOCHS=12",
         cwd="/",
     )  # fmt: skip
     (folder / "printed.txt").write_text(done.stdout)
@@ -60,7 +62,7 @@ def train(split, folder, *arguments):
     """Train in this process, without the pictures, which take longer than these trainings."""
     with mock.patch("training.judge.save_pictures"):
         return run_here(
-            "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={folder}", SMALL, *arguments
+            "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={folder}", *SMALL, *arguments
         )
 
 
@@ -134,7 +136,7 @@ def test_the_weights_of_the_best_epoch_are_kept(monkeypatch):
 
 def test_a_killed_run_resumes_as_if_it_had_never_been_killed(split, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    arguments = [f"SPLIT_FOLDER={split}", SMALL, "EPOCHS=4", "TRAIN_IMAGES=64"]
+    arguments = [f"SPLIT_FOLDER={split}", *SMALL, "EPOCHS=4", "TRAIN_IMAGES=64"]
     run_script("train_script.py", f"MODEL_FOLDER={whole}", *arguments, cwd=tmp_path)
     killed_command = command("train_script.py", f"MODEL_FOLDER={killed}", *arguments)
     process = subprocess.Popen(killed_command, stdout=subprocess.PIPE, text=True)
@@ -240,7 +242,7 @@ def test_a_trained_model_teaches_itself_a_site_without_a_label(trained, tmp_path
             image.rotate(angle, fillcolor=image.getpixel((0, 0))).save(file)
         before = accuracy(start)
     done = run_here(
-        "train_script.py", "SPLIT_FOLDER=None", f"UNLABELLED_FOLDER={images}", SMALL,
+        "train_script.py", "SPLIT_FOLDER=None", f"UNLABELLED_FOLDER={images}", *SMALL,
         f"MODEL_FOLDER={folder}", f"START_FROM={start}", "EPOCHS=6", "ROUNDS=2",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -291,7 +293,7 @@ def test_a_model_that_reads_next_to_nothing_does_not_teach_itself(trained, tmp_p
 def test_flatten_head_learns_digits_too(split, tmp_path):
     (tmp_path / "attention.png").write_bytes(b"of the training before")
     folders = [f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={tmp_path}"]
-    done = run_here("train_script.py", *folders, SMALL, "EPOCHS=10", "HEAD=flatten")
+    done = run_here("train_script.py", *folders, *SMALL, "EPOCHS=10", "HEAD=flatten")
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert written["val"]["image_accuracy"] > 0.7
@@ -343,7 +345,7 @@ def test_fine_tuning_starts_from_what_was_learnt(trained, tmp_path):
 def test_characters_that_no_label_has_yet_stay_known(trained, split, tmp_path):
     settings = ["EPOCHS=1", "TRAIN_IMAGES=40", f"START_FROM={trained / model.MODEL_NAME}"]
     done = run_here(
-        "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={tmp_path / 'more'}", SMALL,
+        "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={tmp_path / 'more'}", *SMALL,
         *settings, "CHARACTERS=0123456789xy0",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -489,8 +491,8 @@ def test_a_model_is_exported_by_its_validation_images(tmp_path, monkeypatch):
     monkeypatch.setattr("reading.export.export", remember)
     monkeypatch.setattr("training.judge.save_pictures", lambda *_: None)
     done = run_here(
-        "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={tmp_path / 'm'}", "EPOCHS=1",
-        "EXPORT_ONNX=True",
+        "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={tmp_path / 'm'}", *SMALL,
+        "EPOCHS=1", "EXPORT_ONNX=True",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "They agree." in done.stdout

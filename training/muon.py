@@ -11,6 +11,7 @@ from model import CaptchaNet
 FILTERS_RATE = 7  # the filters' learning rate is so many times that of the other weights
 MOMENTUM = 0.95
 WEIGHT_DECAY = 0.01
+STEPS = 5  # of the Newton-Schulz iteration
 
 
 class Muon(Optimizer):
@@ -40,15 +41,17 @@ class Muon(Optimizer):
 def orthogonalise(matrix: Tensor) -> Tensor:
     """Return a matrix (n, m), n <= m, with its singular values all made about 1 (0.7 to 1.2).
 
-    Five steps of a Newton-Schulz iteration. The coefficients are those of Jordan et al. 2024: they
+    STEPS steps of a Newton-Schulz iteration. The coefficients are those of Jordan et al. 2024: they
     lift the smallest singular values soonest. Each step multiplies the matrix by a polynomial of
     its square; so the small squares (n, n) are enough until the end, for 2/5 of the work.
     """
     x = matrix / (matrix.norm() + 1e-7)
     square, product = x @ x.T, torch.eye(len(x)).to(x)  # (n, n) each
-    for _ in range(5):
+    for step in range(STEPS):
         factor = 3.4445 * torch.eye(len(x)).to(x) - 4.7750 * square + 2.0315 * square @ square
-        square, product = factor @ square @ factor, factor @ product
+        product = factor @ product if step else factor
+        if step < STEPS - 1:
+            square = factor @ square @ factor
     return product @ x
 
 

@@ -76,7 +76,8 @@ def test_folds_are_trained_also_with_images_without_labels(tmp_path):
     done = run_script(
         "benchmarks/folds.py", f"IMAGE_FOLDER={images}", "LABELS_FILE=None",
         "LABEL_PATTERN=^(.)-", "TRAIN_IMAGES=20", "UNLABELLED=True", "FOLDS=2",
-        "SETTINGS=EPOCHS=1 BATCH_SIZE=8 AUDIT_FOLDS=0", f"WORK_FOLDER={tmp_path / 'work'}", cwd="/",
+        "SETTINGS=EPOCHS=1 BATCH_SIZE=8 AUDIT_FOLDS=0 START_FROM=None",
+        f"WORK_FOLDER={tmp_path / 'work'}", cwd="/",
     )  # fmt: skip
     assert "3-torn.png" in done.stderr
     lines = done.stdout.splitlines()

@@ -49,7 +49,7 @@ def test_the_curve_is_measured_as_far_as_the_labels_reach(tmp_path):
     images = practice_folder(tmp_path / "images", 100, "digit", size=16)
     settings = [
         f"IMAGE_FOLDER={images}", "LABELS_FILE=None", "LABEL_PATTERN=^(.)-", "FOLDS=2",
-        "SETTINGS=EPOCHS=1 BATCH_SIZE=8 AUDIT_FOLDS=0 UNLABELLED_FOLDER=None",
+        "SETTINGS=EPOCHS=1 BATCH_SIZE=8 AUDIT_FOLDS=0 UNLABELLED_FOLDER=None START_FROM=None",
         f"WORK_FOLDER={tmp_path / 'work'}",
     ]  # fmt: skip
     script = "benchmarks/learning_curve.py"
