@@ -12,9 +12,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # Files whose tests train, kill or install; pytest -m "not slow" leaves them out.
 SLOW = {
-    "test_broken_images.py", "test_checkup.py", "test_export.py", "test_fire.py", "test_folds.py",
-    "test_learning_curve.py", "test_practice_model.py", "test_run.py", "test_self_taught.py",
-    "test_train_script.py",
+    "test_broken_images.py", "test_checkup.py", "test_cluster_window.py", "test_course.py",
+    "test_course_basics.py", "test_export.py", "test_fire.py", "test_folds.py", "test_getData.py",
+    "test_learning_curve.py", "test_parallel.py", "test_practice_model.py", "test_reader.py",
+    "test_run.py", "test_self_taught.py", "test_train_script.py",
 }  # fmt: skip
 
 
