@@ -85,7 +85,7 @@ def test_digits_are_learnt_and_every_result_is_written(trained, split):
     assert written["train_images"] == len(list((split / "train").iterdir()))
     assert written["constants"]["EPOCHS"] == 12
     assert written["parameters"] > 100_000
-    for name in ("curves", "confusion", "mistakes", "attention", "augmented"):
+    for name in ("curves", "confusion", "confidence", "mistakes", "attention", "augmented"):
         with Image.open(trained / f"{name}.png") as picture:
             assert picture.width > 300
     rows = history_of(trained)

@@ -134,7 +134,7 @@ def save_readings(rounds: Sequence[Round], images: Tensor, folder: Path) -> None
     heading = "What each round read, the last one in the column on the right"
     sheet = plots.image_sheet(cells, titles, colours, heading, len(logits))
     plots.save(sheet, folder / "readings.png")
-    for name in ("curves", "confusion", "mistakes", "attention", "augmented"):
+    for name in ("curves", "confusion", "confidence", "mistakes", "attention", "augmented"):
         (folder / f"{name}.png").unlink(missing_ok=True)
 
 
@@ -145,7 +145,7 @@ def save_pictures(
     history: Sequence[dict[str, float]],
     folder: Path,
 ) -> None:
-    """Save curves, confusion, mistakes, attention and augmented as PNG files in ``folder``.
+    """Save curves, confusion, confidence, mistakes, attention and augmented as PNG in ``folder``.
 
     readings.png, of a training without labels, is removed.
 
@@ -162,8 +162,10 @@ def save_pictures(
 
     read = test_logits.argmax(dim=2)  # (N, L)
     texts = model.decode_labels(read.numpy(), data.charset)
-    confidences = confidences_of(test_logits).tolist()
-    wrong = (read != test.targets).any(dim=1).nonzero().flatten().tolist()
+    sure, correct = confidences_of(test_logits), (read == test.targets).all(dim=1)
+    plots.save(plots.confidence_plot(sure.numpy(), correct.numpy()), folder / "confidence.png")
+
+    confidences, wrong = sure.tolist(), (~correct).nonzero().flatten().tolist()
     wrong.sort(key=lambda i: -confidences[i])
     mistakes = [
         (test.images[i].numpy(), test.labels[i], texts[i], confidences[i]) for i in wrong[:24]

@@ -15,12 +15,14 @@ from matplotlib.figure import Figure
 
 from files.atomic import replacing
 from training import runs
+from utils import wilson_interval
 
 # Colours that colour-blind people tell apart (Okabe and Ito 2008, "Color Universal Design"); lines
 # differ in their dashes too, for a page printed in grey.
 BLUE, RED, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 WRONG = "#B03A00"  # what is written about a mistake: RED, dark enough to be read
 LINES = cycler(color=[RED, BLUE, GREEN], linestyle=["--", "-", "-."])
+CONFIDENCE_BINS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 WORST_PAIRS = 5  # of characters, named above the confusion matrix
 
 
@@ -193,6 +195,38 @@ def worst_pairs(counts: np.ndarray, names: Sequence[str]) -> str:
     if not pairs:
         return "Test images: no character is taken for another"
     return "Test images, most often mistaken:\n" + ", ".join(pairs)
+
+
+def confidence_plot(confidences: np.ndarray, correct: np.ndarray) -> Figure:
+    """Plot what confidence is worth: whether it is true, and what answering less brings.
+
+    ``confidences`` are those of the test images, (N,), ``correct`` which were read correctly, (N,).
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    left.plot([0, 100], [0, 100], ":", color="0.6", label="as often as it says")
+    left.plot([], [], "o-", color=BLUE, label="so many images, 95 % interval")
+    bins = np.digitize(confidences, CONFIDENCE_BINS)
+    for number in np.unique(bins):
+        chosen = bins == number
+        share, count = float(correct[chosen].mean()), int(chosen.sum())
+        low, high = wilson_interval(share, count)
+        mean = 100 * confidences[chosen].mean()
+        left.plot([mean, mean], [100 * low, 100 * high], color=BLUE)
+        left.plot(mean, 100 * share, "o", color=BLUE)
+        left.annotate(f" {count}", (mean, 100 * share), fontsize=8)
+    left.set(xlabel="confidence, %", ylabel="read correctly, %", xlim=(-2, 107), ylim=(-2, 105))
+    left.set_title("Is it right as often as it says?")
+    left.legend(fontsize="small", loc="upper left")
+
+    order = np.argsort(-confidences, kind="stable")
+    answered = np.arange(1, len(order) + 1)
+    right.plot(100 * answered / len(order), 100 * correct[order].cumsum() / answered, color=BLUE)
+    right.set(xlabel="answered, the surest first, %", ylabel="of these read correctly, %")
+    right.set(xlim=(0, 102), ylim=(None, 100.5))
+    right.set_title("What leaving the unsure ones unanswered brings")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    return figure
 
 
 def attention_sheet(

@@ -22,7 +22,7 @@ PICTURES = {
     "curves": (
         "Loss and accuracy, epoch by epoch",
         "Validation well below training: it learns by heart, so label more. Both low: train on.",
-        "training.md",
+        "course/curves.md",
     ),
     "runs": (
         "Validation, run by run",
@@ -32,22 +32,27 @@ PICTURES = {
     "readings": (
         "What each round read",
         "Images that no round learnt from. From the left: the first teacher, then each pupil.",
-        "training.md",
+        "course/few.md",
     ),
     "mistakes": (
         "Mistakes",
         "Those of the test images, the surest first. Is the label wrong, or could you read it?",
-        "training.md",
+        "course/curves.md",
     ),
     "attention": (
         "Where it looked",
         "Each position of some test images. A place that is off explains a mistake.",
-        "how-it-reads.md",
+        "course/seeing.md",
     ),
     "augmented": (
         "What the training saw",
         "Training images as they are, beside what augmentation makes of them. Can you read it?",
-        "how-it-reads.md",
+        "course/preprocess.md",
+    ),
+    "confidence": (
+        "What its confidence is worth",
+        "Of the test images. Below the dotted line it is surer than it is good.",
+        "course/trust.md",
     ),
     "confusion": (
         "Which character is taken for which",

@@ -61,3 +61,18 @@ def test_the_confusion_matrix_names_the_pairs_most_often_mistaken_and_has_a_scal
     figure = plots.confusion_matrix(np.diag([3, 4, 5, 6]), "ab$")
     assert "no character is taken for another" in figure.axes[0].get_title()
     plots.plt.close("all")
+
+
+def test_the_picture_of_confidence_shows_how_often_it_is_right():
+    confidences = np.array([0.2, 0.3, 0.55, 0.85, 0.99, 0.99, 0.99, 0.99])
+    correct = np.array([False, True, False, True, True, True, True, False])
+    left, right = plots.confidence_plot(confidences, correct).axes
+    markers = [line for line in left.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    points = [line.get_xydata()[0].tolist() for line in markers]
+    assert np.allclose(points, [[25, 50], [55, 0], [85, 100], [99, 75]])
+    assert [text.get_text().strip() for text in left.texts] == ["2", "1", "1", "4"]
+    (curve,) = right.lines
+    shares = [100, 100, 100, 75, 80, 400 / 6, 500 / 7, 62.5]
+    assert np.allclose(curve.get_ydata(), shares)
+    assert np.allclose(curve.get_xdata(), np.arange(1, 9) * 12.5)
+    plots.plt.close("all")

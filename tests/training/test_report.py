@@ -95,7 +95,9 @@ def test_nothing_in_it_comes_from_elsewhere_and_its_links_lead_into_the_docs(fol
     pages = {link for link in links if not link.startswith("data:")}
     assert pages
     for link in pages:
-        assert (folder / link).resolve().parent == project / "docs"
+        target = (folder / link).resolve()
+        assert target.is_relative_to(project / "docs")
+        assert target.is_file()
         assert (folder / link).is_file()
 
 
