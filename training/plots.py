@@ -147,14 +147,16 @@ def mistakes_sheet(mistakes: Sequence[tuple[np.ndarray, str, str, float]], total
     return image_sheet([image for image, *_ in shown], titles, [WRONG] * len(shown), heading, 3)
 
 
-def runs_plot(accuracies: Sequence[float]) -> Figure:
-    """Plot the validation accuracy of runs, the oldest first."""
-    figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
+def runs_plot(accuracies: Sequence[float], changes: Sequence[str]) -> Figure:
+    """Plot the validation accuracy of runs, the oldest first, with what each changed."""
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     numbers = range(1, len(accuracies) + 1)
     axes.plot(numbers, [100 * accuracy for accuracy in accuracies], marker="o", color=BLUE)
-    axes.set(xlabel="run", ylabel="validation images read correctly, %")
-    axes.set_title("What each run brought: higher is better")
-    axes.set_xticks(numbers)
+    axes.set(ylabel="validation, whole images, %")
+    axes.set_title("What each change brought: higher is better")
+    names = [f"{number}: {change[:24] or 'as before'}" for number, change in enumerate(changes, 1)]
+    names[0] = "1"
+    axes.set_xticks(numbers, names, rotation=40, ha="right", fontsize=8, parse_math=False)
     axes.grid(alpha=0.3)
     return figure
 

@@ -70,9 +70,11 @@ def write_report(folder: Path, figures: Mapping[str, Any]) -> None:
     runs = earlier_runs(folder / "runs.csv") if "test" in figures else []
     (folder / "runs.png").unlink(missing_ok=True)
     if len(runs) > 1:
-        plots.save(
-            plots.runs_plot([run["accuracy"] for run in reversed(runs)]), folder / "runs.png"
+        oldest_first = runs[::-1]
+        accuracies, changes = (
+            [run[name] for run in oldest_first] for name in ("accuracy", "changed")
         )
+        plots.save(plots.runs_plot(accuracies, changes), folder / "runs.png")
     pictures = [
         {"heading": heading, "text": text, "page": page, "data": encoded(folder / f"{name}.png")}
         for name, (heading, text, page) in PICTURES.items()
