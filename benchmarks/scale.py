@@ -204,7 +204,7 @@ def plot(rows: Sequence[Row]) -> plots.Figure:
     for axes in (left, right):
         axes.set(xscale="log", yscale="log", xlabel="images")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", loc="upper left" if axes is left else "center left")
     left.set(ylabel="seconds", title="Time grows no faster than the number of images")
     right.set_title("Memory hardly grows, and steps do not wait")
     return figure
