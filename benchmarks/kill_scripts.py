@@ -279,9 +279,10 @@ def results(folder: Path) -> dict[str, Any]:
     with open(folder / "history.csv", encoding="utf-8-sig", newline="") as file:
         history = [{**row, "seconds": 0} for row in csv.DictReader(file)]
     with open(folder / "runs.csv", encoding="utf-8-sig", newline="") as file:
-        # A run that was killed after it was listed, and resumed, is listed once more.
+        # A run that was killed after it was listed, and resumed, is listed once more; so runs.png
+        # differs.
         listed = {row["val_loss"] for row in csv.DictReader(file)}
-    pictures = {file.name: file.read_bytes() for file in folder.glob("*.png")}
+    pictures = {f.name: f.read_bytes() for f in folder.glob("*.png") if f.name != "runs.png"}
     return {"metrics": metrics, "history": history, "runs": listed, "pictures": pictures,
             "weights": weights(folder / model.MODEL_NAME)}  # fmt: skip
 
