@@ -134,7 +134,7 @@ def save_state(
     data = io.BytesIO()  # on a full disk torch itself raises no OSError
     torch.save(state, data)
     with replacing(path) as temporary:
-        temporary.write_bytes(data.getbuffer())
+        temporary.write_bytes(data.getvalue())
 
 
 def load_state(
