@@ -127,6 +127,7 @@ def is_said(store: dist.Store) -> bool:
     counts = []
 
     def ask() -> None:
+        """Count this process among those that want to say it."""
         with contextlib.suppress(RuntimeError):
             counts.append(store.add("said", 1))
 

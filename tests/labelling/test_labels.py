@@ -277,3 +277,13 @@ def test_opening_many_images_goes_through_them_a_few_times_only(tmp_path):
     assert time.process_time() - started < 3
     assert labelling.image == "19100.png"
     labelling.close()
+
+
+def test_an_undo_takes_back_the_last_of_several_decisions_about_an_image(tmp_path):
+    labelling = Labelling(IMAGES, tmp_path / "labels.csv")
+    for image, label in (("a.png", "a1"), ("b.png", "b1"), ("a.png", "a2")):
+        labelling.go(IMAGES.index(image))
+        labelling.decide(label)
+    labelling.undo()
+    assert labelling.decided == ["a.png", "b.png"]
+    labelling.close()

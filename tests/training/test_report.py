@@ -136,3 +136,8 @@ def test_a_browser_shows_it_without_a_complaint_and_sorts_the_table(folder, widt
     counts = re.findall(r'<td class="number">(\d+)</td>', table)[:3]
     assert counts == ["9", "40", "100"]
     assert (folder / "page.png").stat().st_size > 10_000
+
+
+def test_each_picture_is_explained_by_a_page_that_is_there():
+    for heading, _, page in report.PICTURES.values():
+        assert (project / "docs" / page).is_file(), heading
