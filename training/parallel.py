@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -120,6 +121,10 @@ def processes() -> Iterator[None]:
         if isinstance(error, KeyboardInterrupt | dist.DistError) or "gloo" in str(error):
             raise ValueError(STOPPED) from error
         raise
+    finally:
+        # A thread of gloo may still hold a tensor; Python, if it took itself down meanwhile, would
+        # abort the process (https://github.com/pytorch/pytorch/issues/190489).
+        time.sleep(1)
 
 
 def is_said(store: dist.Store) -> bool:

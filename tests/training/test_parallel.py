@@ -201,6 +201,45 @@ def test_the_recipe_trains_in_two_processes_as_in_one(tmp_path):
     assert rows[1]["train_loss"] == pytest.approx(rows[0]["train_loss"], rel=1e-3)
 
 
+SLOW_THREADS = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, PROJECT)
+import torch
+from torch.nn.parallel import DistributedDataParallel
+import utils
+from training import parallel
+
+@parallel.processes()
+def main():
+    net = DistributedDataParallel(torch.nn.Linear(40, 400))
+    for task in Path("/proc/self/task").iterdir():
+        if "runloop" in (task / "comm").read_text():  # it has the processor if nobody else wants it
+            os.sched_setscheduler(int(task.name), os.SCHED_IDLE, os.sched_param(0))
+            os.sched_setaffinity(int(task.name), {0})
+    os.sched_setaffinity(0, {0})
+    for _ in range(3):
+        net(torch.randn(2, 40)).sum().backward()
+        if parallel.rank() == FAILING:
+            raise ValueError("one of them fails")
+    parallel.mean(1.0, 2.0)
+    parallel.part()
+
+utils.run(main)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can hold a thread back")
+@pytest.mark.parametrize(("failing", "status"), [(-1, 0), (2, 1)])
+def test_no_process_aborts_at_its_end_however_slow_its_threads_are(failing, status, tmp_path):
+    script = SLOW_THREADS.replace("PROJECT", repr(str(project))).replace("FAILING", str(failing))
+    (tmp_path / "train.py").write_text(script)
+    started = without_agent(3, tmp_path, tmp_path / "train.py")
+    texts = [process.communicate(timeout=60)[1] for process in started]
+    assert [process.returncode for process in started] == [status] * 3, texts
+    assert "".join(texts).count("train.py: ") == status
+
+
 def test_the_shares_of_a_batch_are_changed_as_all_of_it_is():
     images = torch.randint(0, 256, (7, 3, 24, 40), dtype=torch.uint8)
     torch.manual_seed(3)
