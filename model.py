@@ -30,7 +30,6 @@ character stands at each position. There are two:
                Simple, but each position must learn each character anew.
 """
 
-import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -283,25 +282,20 @@ def autocast(device: torch.device) -> torch.autocast:
 
 
 @torch.no_grad()
-def compute_logits(
-    net: CaptchaNet, images: Tensor, batch_size: int = 256, precise: bool = False
-) -> Tensor:
+def compute_logits(net: CaptchaNet, images: Tensor, batch_size: int = 256) -> Tensor:
     """Return the logits of many images, (N, length, classes) float32 on the CPU.
 
-    ``images`` is (N, channels, height, width) uint8. The network's mode is restored. ``precise``
-    computes in float32 even where bfloat16 is faster.
+    ``images`` is (N, channels, height, width) uint8. The network's mode is restored. It computes in
+    float32, so that all processors read alike, unless the caller is within autocast().
     """
     training, device = net.training, net.mean.device
     net.eval()
-    with contextlib.nullcontext() if precise else autocast(device):
-        logits = [net(batch.to(device)).cpu() for batch in images.split(batch_size)]
+    logits = [net(batch.to(device)).cpu() for batch in images.split(batch_size)]
     net.train(training)
     return torch.cat(logits)
 
 
-def read_logits(
-    net: CaptchaNet, images: Tensor, sure: float = SURE, precise: bool = False
-) -> Tensor:
+def read_logits(net: CaptchaNet, images: Tensor, sure: float = SURE) -> Tensor:
     """Return logits as compute_logits() does, of five looks at each image that needs them.
 
     What is read at first sight with a confidence of ``sure`` stays so. Any other image is looked at
@@ -309,21 +303,21 @@ def read_logits(
     depend on single pixels are outvoted. (As the crops in Krizhevsky et al. 2012, "ImageNet
     Classification with Deep Convolutional Neural Networks", section 4.1.)
     """
-    logits = compute_logits(net, images, precise=precise).log_softmax(dim=2)  # (N, L, classes)
+    logits = compute_logits(net, images).log_softmax(dim=2)  # (N, L, classes)
     confidences = logits.amax(dim=2).sum(dim=1).exp()  # (N,)
     height, width = images.shape[2:]
     for unsure in (confidences < sure).nonzero().flatten().split(256):
         wide = F.pad(images[unsure].float(), (2, 2, 2, 2), mode="replicate")
         for top, left in ((0, 2), (4, 2), (2, 0), (2, 4)):
             view = wide[:, :, top : top + height, left : left + width]
-            logits[unsure] += compute_logits(net, view, precise=precise).log_softmax(dim=2)
+            logits[unsure] += compute_logits(net, view).log_softmax(dim=2)
         logits[unsure] /= 5
     return logits
 
 
-def read_images(net: CaptchaNet, images: Tensor, precise: bool = False) -> list[Prediction]:
+def read_images(net: CaptchaNet, images: Tensor) -> list[Prediction]:
     """Read images that prepare() made ready, (N, channels, height, width) uint8."""
-    logits = read_logits(net, images, precise=precise) / net.temperature.cpu()
+    logits = read_logits(net, images) / net.temperature.cpu()
     probabilities, classes = logits.softmax(dim=2).max(dim=2)  # (N, L) each
     texts = decode_labels(classes.numpy(), net.charset)
     return [

@@ -68,7 +68,7 @@ def export(
         raise ValueError("none of the images to compare PyTorch and ONNX by can be read.")
     net = copy.deepcopy(net).cpu().eval()
     data = to_onnx(net, weights, site)
-    expected = read_precisely(net, images)
+    expected = model.read_images(net, torch.stack([model.prepare(net, image) for image in images]))
     found = read_with_onnx(data, images, net.charset)
     same = sum(a.text == b.text for a, b in zip(expected, found, strict=True))
     largest = max(abs(a.confidence - b.confidence) for a, b in zip(expected, found, strict=True))
@@ -168,12 +168,6 @@ def halve(graph: Any) -> None:  # noqa: ANN401
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-def read_precisely(net: CaptchaNet, images: Sequence[np.ndarray]) -> list[Prediction]:
-    """Read RGB images (H, W, 3) as predict.py does, in float32."""
-    batch = torch.stack([model.prepare(net, image) for image in images])
-    return model.read_images(net, batch, precise=True)
 
 
 def read_with_onnx(data: bytes, images: Sequence[np.ndarray], charset: str) -> list[Prediction]:

@@ -199,15 +199,20 @@ def mean(*values: float) -> list[float]:
 
 
 def compute_logits(net: CaptchaNet, images: Tensor) -> Tensor:
-    """Return what model.compute_logits() does, of which each process computes its share."""
+    """Return what model.compute_logits() does, of which each process computes its share.
+
+    It is as precise as the training, and twice as fast as reading where that is in bfloat16.
+    """
     if world() == 1:
-        return model.compute_logits(net, images)
+        with model.autocast(net.mean.device):
+            return model.compute_logits(net, images)
     found = []
     for some in images.split(CHUNK * world()):
         own = Share(len(some), rank(), world()).of(some)
         logits = torch.zeros(len(some), net.length, len(net.charset) + 1)
         if len(own):
-            logits[rank() :: world()] = model.compute_logits(net, own)
+            with model.autocast(net.mean.device):
+                logits[rank() :: world()] = model.compute_logits(net, own)
         dist.all_reduce(logits)  # every row is zero in all processes but one
         found.append(logits)
     return torch.cat(found)

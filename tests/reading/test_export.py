@@ -10,9 +10,10 @@ from PIL import Image
 
 import utils
 from files.images import FOUND, WHOLE, WRITTEN, InputSpec, fit_image, read_image
-from model import SURE, read_images, save_model
+from model import SURE, compute_logits, prepare, read_images, save_model
 from reading import export, limits
 from reading.graph import fit_images
+from training import parallel
 
 pytestmark = pytest.mark.timeout(900)  # PyTorch takes a minute to write a file on a busy computer
 
@@ -79,7 +80,7 @@ def test_both_read_the_same_and_the_file_says_what_it_is(exported):
     net, path, images, verdict = exported
     assert verdict.startswith("PyTorch and ONNX agree on 16 of 16 images; largest difference of a ")
     assert float(verdict.split()[-1]) < 1e-3
-    sure = [read.confidence >= SURE for read in export.read_precisely(net, images)]
+    sure = [read_one(net, image).confidence >= SURE for image in images]
     assert any(sure)
     assert not all(sure)
     texts = onnxruntime.InferenceSession(str(path)).get_modelmeta().custom_metadata_map
@@ -106,7 +107,7 @@ def test_the_reader_in_docs_reads_the_same_without_torch(exported, tmp_path):
     for file in files:
         pixels = read_image(file)
         assert (docs.decode(str(file)) == pixels).all()
-        (wanted,) = export.read_precisely(net, [pixels])
+        wanted = read_one(net, pixels)
         ((text, confidence, characters),) = reader.read(pixels[None])
         assert text == wanted.text
         assert confidence == pytest.approx(wanted.confidence, abs=1e-3)
@@ -135,14 +136,23 @@ def test_half_the_weights_or_a_wrong_graph(exported, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_precise_reading_is_float32_on_every_processor():
+def read_one(net, image):
+    """Read an RGB image (H, W, 3) as predict.py does."""
+    return read_images(net, prepare(net, image)[None])[0]
+
+
+def test_all_processors_read_in_float32_and_train_in_what_is_fast(monkeypatch):
     net = decisive_net("attention", WHOLE, 3)
     images = torch.from_numpy(np.stack([fit_image(page(40, 90, s), net.spec) for s in range(4)]))
-    wanted = read_images(net.double().float(), images, precise=True)
+    read = {}
+    for supported in (False, True):
+        monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda value=supported: value)
+        read[supported] = read_images(net, images)
+    assert read[True] == read[False]
     with torch.no_grad():
-        logits = net(images)
-    assert wanted == read_images(net, images, precise=True)
-    assert logits.dtype == torch.float32
+        expected = net.eval()(images)
+    assert torch.equal(compute_logits(net, images), expected)
+    assert not torch.equal(parallel.compute_logits(net, images), expected)  # bfloat16
 
 
 def test_what_is_missing_is_said_in_one_sentence(tmp_path, monkeypatch):
