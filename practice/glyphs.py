@@ -157,6 +157,18 @@ def extruded(rng: random.Random, mask: np.ndarray) -> np.ndarray:
     return cv2.max(block - front, edges) if rng.random() < 0.5 else block - front
 
 
+def relief(rng: random.Random, mask: np.ndarray) -> np.ndarray:
+    """Leave the edges that a light from one side shows, and at times a trace of the others."""
+    wide = cv2.copyMakeBorder(mask, 5, 5, 5, 5, cv2.BORDER_CONSTANT)
+    reach = rng.choice([2, 3, 4])
+    way = rng.choice([(0, 1), (1, 1), (1, -1), (1, 0), (-1, 1), (-1, -1)])
+    behind = np.roll(wide, (reach * way[0], reach * way[1]), (0, 1))
+    lit = cv2.absdiff(wide, behind) if rng.random() < 0.4 else cv2.subtract(behind, wide)
+    if rng.random() < 0.7:
+        return cv2.max(lit, cv2.morphologyEx(wide, cv2.MORPH_GRADIENT, square(2)))
+    return lit
+
+
 def dotted(rng: random.Random, mask: np.ndarray) -> np.ndarray:
     """Make the letter of dots."""
     step, thick = rng.choice([4, 5, 6]), rng.choice([2, 3])
@@ -215,7 +227,8 @@ def square(side: int) -> np.ndarray:
     return np.ones((side, side), np.uint8)
 
 
+# What is left of a letter when only its edges are drawn is met more often than the rest.
 EFFECTS = (
-    bolder, thinner, hollow, double_edged, extruded, dotted, striped, crumbled, in_pixels, warped,
-    split,
+    bolder, thinner, hollow, hollow, double_edged, extruded, extruded, relief, relief, dotted,
+    striped, crumbled, in_pixels, warped, split,
 )  # fmt: skip

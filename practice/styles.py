@@ -47,11 +47,11 @@ def draw(
         rng.shuffle(taken)
         return taken
 
-    hard = rng.uniform(0, hardest)
+    hard = hardest * rng.random() ** 1.25  # of the hardest a person reads little, too: fewer
     alphabet = rng.choice(ALPHABETS)
     text = "".join(rng.choice(alphabet) for _ in range(rng.randint(*LENGTHS)))
     height = round(math.exp(rng.uniform(math.log(HEIGHTS[0]), math.log(HEIGHTS[1]))))
-    letters, width = arrange(rng, text, faces, height, hard, some(EFFECTS, 0.4)[:2])
+    letters, width = arrange(rng, text, faces, height, hard, some(EFFECTS, 0.7)[:2])
 
     palette = any_palette(rng, hard)
     canvas = np.empty((height, width, 3), np.uint8)
@@ -83,20 +83,21 @@ def arrange(
     effects: Sequence[Callable[[random.Random, np.ndarray], np.ndarray]],
 ) -> tuple[list[Letter], int]:
     """Return the letters of a text in their places, and how wide an image must be for them."""
-    capital = max(10, height * rng.uniform(0.3, 0.8))  # pixels; the height of a capital letter
+    capital = max(10, height * rng.uniform(0.3, 0.95))  # pixels; the height of a capital letter
     one_face = rng.random() < 0.6
     face = rng.choice(faces)
     share = rng.choice([1, 1, 0.5])  # of the letters that get them
-    unlike = rng.choice([0, 0.05, 0.25]) * hard  # in size
+    unlike = rng.choice([0, 0.05, 0.3]) * rng.random()  # in size
     turn = rng.choice([0, 0, 8, 20, 40]) * hard  # degrees, each letter
     lean = rng.uniform(-0.35, 0.35) * rng.choice([0, 1])  # of the whole text
     sway = rng.choice([0, 0.2, 0.5]) * hard  # each letter
     jump = rng.choice([0, 0.05, 0.3, 1])  # up and down, as a share of the room that there is
     slope, arc = (rng.uniform(-1, 1) * rng.choice([0, 0, hard]) for _ in range(2))
-    narrow = rng.uniform(0.75, 1.3)
+    narrow = rng.uniform(0.55, 1.3)
     # Between letters, as a share of a capital's height: most stand close or far apart. Below 0, as
     # a share of the letter's width: they touch or overlap.
     gap = rng.choice([rng.uniform(0, 0.3), rng.uniform(0.2, 1.2), -0.45 * hard * rng.random()])
+    uneven = rng.choice([0, 0, 0.3, 0.8]) * rng.random()  # by how much the gaps differ
     monospaced = rng.choice([True, False])
 
     letters = []
@@ -122,9 +123,11 @@ def arrange(
         free = (height - capital) / 2
         y = height / 2 + capital / 2 + free * (0.6 * rise + 0.4 * jump * rng.uniform(-1, 1))
         above = round(y + scale * middle - len(mask) / 2)
-        above = max(min(above, height - len(mask) - 1), min(1, height - len(mask)))
+        room = height - len(mask)
+        above = max(min(above, room - 1), 1) if room > 2 else room // 2
         letters.append((mask, round(x + (pitch - mask.shape[1]) / 2), above))
-        x += pitch + gap * capital if gap > 0 else max((1 + gap) * pitch, 0.2 * capital)
+        own = max(gap + uneven * rng.uniform(-0.5, 1), min(gap, -0.3))
+        x += pitch + own * capital if own > 0 else max((1 + own) * pitch, 0.2 * capital)
     right = max(left + mask.shape[1] for mask, left, _ in letters)
     x = max(x - max(0, gap) * capital, right)
     width = x + capital * rng.choice([rng.uniform(0.1, 0.5), rng.uniform(0.3, 2)])
@@ -158,7 +161,7 @@ def paste_letters(
     """Write the letters into an image: plain, raised, shadowed, outlined, each on a tile."""
     second = ink(rng, palette.grey, palette.ground, palette.contrast)
     pale = rng.choice([1, 1, rng.uniform(0.4, 1)])
-    manner = rng.choice(["plain"] * 8 + ["shadow", "raised", "gradient", "outlined", "tiles"])
+    manner = rng.choice(["plain"] * 6 + ["shadow", "raised", "gradient", "outlined", "tiles"])
     offset = rng.choice([1, 2]) * (1 if len(canvas) < 40 else 2)
     dx, dy = rng.choice([-offset, 0, offset]), rng.choice([-offset, offset])
     for mask, left, top in letters:
