@@ -11,6 +11,7 @@ WORK_FOLDER to begin anew. Of several processes one per machine draws; all machi
 fonts.
 """
 
+import copy
 import hashlib
 import math
 import multiprocessing
@@ -53,6 +54,7 @@ BATCH_SIZE = 128
 LEARNING_RATE = 0.003
 WIDTHS = (16, 32, 64, 128, 256)  # channels of the network, see model.py
 START_FROM: Path | None = None  # a model whose weights it begins with; None: from scratch
+AVERAGE = False  # True: what is kept is the mean of START_FROM's weights and what they became
 WITHOUT: list[str] = []  # steps or effects of styles.py that are not used, to see what they bring
 WINDOW = 8  # parts that an epoch takes its images from; a part takes 200 MB on disk
 VAL_IMAGES = 1000  # of each kind: other images, other fonts, other styles
@@ -85,6 +87,7 @@ def main() -> None:
         images += about_start["images"]
         net.load_state_dict(net.state_dict() | start.state_dict())
         net.temperature.fill_(1)
+    first = copy.deepcopy(net.state_dict())
     for layer in net.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = 0.01  # batches differ in shape: average over many
@@ -96,6 +99,11 @@ def main() -> None:
 
     if not parallel.part():
         return  # one process judges and keeps
+    if AVERAGE:
+        # Wortsman et al. 2022, "Model soups: averaging weights of multiple fine-tuned models ..."
+        for name, value in net.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(first[name].to(value.device), 0.5)
     figures = {name: judge(net, part) for name, part in kinds.items()}
     unseen = [part for name in ("fonts", "styles") for part in kinds[name]]
     logits, targets = read_parts(net, unseen)
