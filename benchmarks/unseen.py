@@ -10,7 +10,8 @@ writes it to OUTPUT.
 
 Generators of other people make sets to read, too: Gregwar's (Debian: php-gregwar-captcha),
 GD::SecurityImage (libgd-securityimage-perl), svg-captcha and trek-captcha (npm),
-easy-captcha-python, django-simple-captcha, multicolorcaptcha, wheezy.captcha and claptcha (PyPI).
+easy-captcha-python, django-simple-captcha, multicolorcaptcha, wheezy.captcha and claptcha (PyPI);
+later captcha (PyPI), ppfun-captcha and captchapng2 (npm).
 """
 
 import json
