@@ -32,7 +32,7 @@ import model
 import utils
 from files.images import read_image
 from files.split_names import labelled_images
-from training import dataset
+from training import dataset, parallel
 from training.augment import augment
 from training.muon import optimizers_for
 
@@ -224,7 +224,7 @@ def print_shares(split: Path, steps: int = 20) -> None:
     print(f"\nA step of 64 images takes {1000 * whole:.0f} ms:")
     print("  " + ", ".join(f"{name} {100 * share / whole:.1f} %" for name, share in spent.items()))
     start = time.perf_counter()
-    model.compute_logits(net, data.val.images)
+    parallel.compute_logits(net, data.val.images)  # as a training does after each epoch
     evaluation = time.perf_counter() - start
     print(f"  evaluation of {len(data.val.labels)} images: {evaluation / whole:.1f} steps' time")
 
