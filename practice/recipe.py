@@ -7,8 +7,7 @@ It is trained on nothing but drawings of our own (styles.py, and a tenth of the 
 on the same image more than a few times: while one process trains, another draws the next part of
 the images. It needs fonts in FONT_FOLDERS, the more the better; docs/fonts.txt lists the packages
 that the model that ships was made with. A second run goes on where the first was stopped; delete
-WORK_FOLDER to begin anew. Of several processes one per machine draws; all machines need the same
-fonts.
+WORK_FOLDER to begin anew. Of several processes one per machine draws; all need the same fonts.
 """
 
 import copy
@@ -73,6 +72,8 @@ VAL_EVERY = 5  # epochs
 def main() -> None:
     """Find fonts, draw and train side by side, judge, keep."""
     utils.settings(globals(), sys.argv[1:])
+    if AVERAGE and START_FROM is None:
+        raise ValueError("AVERAGE needs START_FROM: it is the mean of that model and the new one.")
     WORK_FOLDER.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
     faces, others = find_faces([Path(folder) for folder in FONT_FOLDERS], FAMILIES)
@@ -87,13 +88,13 @@ def main() -> None:
         images += about_start["images"]
         net.load_state_dict(net.state_dict() | start.state_dict())
         net.temperature.fill_(1)
-    first = copy.deepcopy(net.state_dict())
     for layer in net.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = 0.01  # batches differ in shape: average over many
         if isinstance(layer, torch.nn.Dropout):
             layer.p = 0  # no image comes often enough to be learnt by heart
     net.to(model.best_device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    first = copy.deepcopy(net.state_dict())
     print(runs.describe_device(net.mean.device))
     train(net, faces, (*HELD_OUT_STYLES, *steps_named(WITHOUT)), kinds, WORK_FOLDER / "last.pt")
 
@@ -103,7 +104,7 @@ def main() -> None:
         # Wortsman et al. 2022, "Model soups: averaging weights of multiple fine-tuned models ..."
         for name, value in net.state_dict().items():
             if value.is_floating_point():
-                value.lerp_(first[name].to(value.device), 0.5)
+                value.lerp_(first[name], 0.5)
     figures = {name: judge(net, part) for name, part in kinds.items()}
     unseen = [part for name in ("fonts", "styles") for part in kinds[name]]
     logits, targets = read_parts(net, unseen)

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from helpers import run_script
+from helpers import assert_one_sentence, run_script
 
 import model
 import utils
@@ -61,6 +61,23 @@ def test_the_recipe_makes_such_a_model_and_goes_on_behind_what_is_done(tmp_path)
     once_more, _ = model.load_model(tmp_path / "made.safetensors")
     for name, value in net.state_dict().items():
         assert torch.equal(value, once_more.state_dict()[name])
+
+    # It goes on from a model, and keeps what that becomes, or the mean of both.
+    more = [f"START_FROM={tmp_path / 'made.safetensors'}", f"WORK_FOLDER={tmp_path / 'averaged'}"]
+    weights = [net.state_dict()]
+    for average in (False, True):
+        file = tmp_path / f"{average}.safetensors"
+        run_script(
+            *arguments, *more, "PARTS=1", f"AVERAGE={average}", f"MODEL_FILE={file}", cwd="/"
+        )
+        kept, about = model.load_model(file)
+        assert about["images"] == 300
+        weights.append(kept.state_dict())
+    before, after, mean = (state["head.classifier.weight"] for state in weights)
+    assert not torch.allclose(before, after, atol=0.01)
+    assert torch.allclose(mean, (before + after) / 2, atol=2e-3)  # files keep 16 bits
+    alone = run_script(*arguments, "AVERAGE=True", cwd="/", check=False)
+    assert_one_sentence(alone, "START_FROM")
 
     # More images for the same network, at a rate that changes next to nothing.
     more = {"WORK_FOLDER": "more", "MODEL_FILE": "more.safetensors"}
