@@ -46,9 +46,10 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     its square; so the small squares (n, n) are enough until the end, for 2/5 of the work.
     """
     x = matrix / (matrix.norm() + 1e-7)
-    square, product = x @ x.T, torch.eye(len(x)).to(x)  # (n, n) each
+    one = torch.eye(len(x), dtype=x.dtype, device=x.device)
+    square, product = x @ x.T, one  # (n, n) each
     for step in range(STEPS):
-        factor = 3.4445 * torch.eye(len(x)).to(x) - 4.7750 * square + 2.0315 * square @ square
+        factor = 3.4445 * one - 4.7750 * square + 2.0315 * square @ square
         product = factor @ product if step else factor
         if step < STEPS - 1:
             square = factor @ square @ factor
