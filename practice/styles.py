@@ -101,7 +101,7 @@ def arrange(
     monospaced = rng.choice([True, False])
 
     letters = []
-    x = capital * rng.choice([rng.uniform(0.1, 0.5), rng.uniform(0.3, 2)])
+    x = capital * margin(rng)
     for number, character in enumerate(text):
         if not one_face:
             face = rng.choice(faces)
@@ -128,12 +128,20 @@ def arrange(
         letters.append((mask, round(x + (pitch - mask.shape[1]) / 2), above))
         own = max(gap + uneven * rng.uniform(-0.5, 1), min(gap, -0.3))
         x += pitch + own * capital if own > 0 else max((1 + own) * pitch, 0.2 * capital)
+    start = min(left for _, left, _ in letters)
     right = max(left + mask.shape[1] for mask, left, _ in letters)
-    x = max(x - max(0, gap) * capital, right)
-    width = x + capital * rng.choice([rng.uniform(0.1, 0.5), rng.uniform(0.3, 2)])
-    if width > WIDEST * height:  # a margin less, where the letters leave room
-        width = max(WIDEST * height, right + 2)
+    width = right + capital * margin(rng)
+    if width > WIDEST * height:  # the margins less, where the letters leave room
+        shift = max(0, min(start - 1, round(right + 2 - WIDEST * height)))
+        letters = [(mask, left - shift, top) for mask, left, top in letters]
+        width = max(WIDEST * height, right + 2 - shift)
     return letters, round(width)
+
+
+def margin(rng: random.Random) -> float:
+    """Return a margin beside the text, as a share of a capital's height: at times it is wide."""
+    least, most = rng.choice([(0.1, 0.5), (0.1, 0.5), (0.3, 2), (0.3, 2), (0, 5)])
+    return rng.uniform(least, most)
 
 
 def transformed(mask: np.ndarray, change: np.ndarray) -> np.ndarray:
