@@ -4,16 +4,21 @@ import multiprocessing
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 from files.images import InputSpec, fit_image
 from practice import forms, styles
 from practice.glyphs import CHARACTERS, Face
+from training import parallel
+from training.parallel import Share
 
 LENGTH = styles.LENGTHS[1]  # characters in the longest text
 # Height and width of what the network sees, from square images to long ones. Images of a batch
@@ -26,8 +31,8 @@ OLDER_SHARE = 0.1
 class Part(NamedTuple):
     """Images of one shape."""
 
-    images: np.ndarray  # (N, 3, height, width) uint8, on disk
-    targets: np.ndarray  # (N, LENGTH) uint8, class numbers: 0 is the blank past the text's end
+    images: Tensor  # (N, 3, height, width) uint8; those of the CPU stay on disk until they are used
+    targets: Tensor  # (N, LENGTH) uint8, class numbers: 0 is the blank past the text's end
 
 
 def draw_image(
@@ -84,20 +89,19 @@ def best_shape(image: np.ndarray, rng: random.Random) -> tuple[int, int]:
     return min(SHAPES, key=lambda shape: abs(np.log(shape[1] / shape[0] / aspect)))
 
 
-def open_part(folder: Path) -> list[Part]:
-    """Return the images of a folder, shape by shape; they stay on disk until they are used."""
+def open_part(folder: Path, device: torch.device | None = None) -> list[Part]:
+    """Return the images of a folder, shape by shape, on a device; None: the CPU."""
     return [
-        Part(
-            np.load(file, mmap_mode="r"),
-            np.load(file.with_name(file.name.replace("images", "targets"))),
+        Part(*(torch.from_numpy(np.load(f, mmap_mode="c")).to(device) for f in (images, targets)))
+        for images, targets in zip(
+            sorted(folder.glob("*.images.npy")), sorted(folder.glob("*.targets.npy")), strict=True
         )
-        for file in sorted(folder.glob("*.images.npy"))
     ]
 
 
 def keep_drawing(
     folder: Path,
-    numbers: Iterable[int],
+    numbers: range,
     most: int,
     count: int,
     faces: Sequence[Face],
@@ -107,20 +111,26 @@ def keep_drawing(
 ) -> None:
     """Draw the parts with these numbers, one after the other, those that are not there.
 
-    Waits while there are ``most`` parts: who trains on them removes old ones. The first ``ramp``
-    parts go from easy images to hard ones: from scratch, hard ones alone teach nothing for long.
+    Waits before the part that is ``most`` ahead of the oldest: who trains removes old ones. The
+    first ``ramp`` parts go from easy images to hard ones: from scratch, hard ones alone teach
+    nothing for long.
     """
     cv2.setNumThreads(1)
     trainer = multiprocessing.parent_process()
     for number in numbers:
-        while is_alive(trainer) and len(list(folder.glob("part?????"))) >= most:
-            time.sleep(0.5)
+        while is_alive(trainer) and number >= min(drawn(folder), default=numbers.start) + most:
+            time.sleep(0.2)
         if not is_alive(trainer):  # it was killed; who goes on with the training draws anew
             return
         place = part_folder(folder, number)
         if not place.exists():
             hardest = min(1.0, 0.2 + 0.8 * number / ramp) if ramp else 1.0
             draw_part(place, count, faces, f"{seed} {number}", hardest, without)
+
+
+def drawn(folder: Path) -> list[int]:
+    """Return the numbers of the parts that are there."""
+    return [int(place.name.removeprefix("part")) for place in folder.glob("part?????")]
 
 
 def is_alive(process: multiprocessing.process.BaseProcess | None) -> bool:
@@ -131,3 +141,41 @@ def is_alive(process: multiprocessing.process.BaseProcess | None) -> bool:
 def part_folder(folder: Path, number: int) -> Path:
     """Return where a part is kept."""
     return folder / f"part{number:05d}"
+
+
+class Window:
+    """The latest parts, from which a training takes its images."""
+
+    def __init__(self, folder: Path, size: int, device: torch.device) -> None:
+        self.folder, self.size, self.device = folder, size, device
+        self.parts: dict[int, list[Part]] = {}
+        folder.mkdir(exist_ok=True)
+
+    def move_to(self, newest: int, drawing: Sequence[BaseProcess]) -> None:
+        """Have the parts up to this number, as soon as they are drawn; remove those too old."""
+        numbers = range(max(0, newest - self.size + 1), newest + 1)
+        here = parallel.is_first_here()
+        self.parts = {number: self.parts[number] for number in numbers if number in self.parts}
+        for old in drawn(self.folder):
+            if here and old < numbers.start:
+                shutil.rmtree(part_folder(self.folder, old))
+        for number in numbers:
+            place = part_folder(self.folder, number)
+            while not place.exists():
+                if here and any(process.exitcode for process in drawing):
+                    raise ValueError(f"the drawing of {self.folder} ended early.")
+                time.sleep(0.2)
+            if number not in self.parts:
+                self.parts[number] = open_part(place, self.device)
+
+    def random_batch(self, share: Share) -> tuple[Tensor, Tensor]:
+        """Return images (B, 3, H, W) float32 of one shape, and their targets (B, L) int64.
+
+        Of the batch that all processes draw, they are the share of this one.
+        """
+        every = [part for some in self.parts.values() for part in some]
+        sizes = torch.tensor([float(len(part.targets)) for part in every])
+        part = every[int(torch.multinomial(sizes, 1))]
+        rows = torch.randint(len(part.targets), (share.batch,)).sort().values
+        rows = share.of(rows).to(self.device)
+        return part.images[rows].float(), part.targets[rows].long()

@@ -4,18 +4,16 @@
     torchrun --nproc-per-node 2 practice/recipe.py
 
 It is trained on nothing but drawings of our own (styles.py, and a tenth of the older forms), never
-on the same image more than a few times: while one process trains, another draws the next part of
-the images. It needs fonts in FONT_FOLDERS, the more the better; docs/fonts.txt lists the packages
+on the same image more than a few times: while one process trains, others draw the next parts of the
+images. It needs fonts in FONT_FOLDERS, the more the better; docs/fonts.txt lists the packages
 that the model that ships was made with. A second run goes on where the first was stopped; delete
 WORK_FOLDER to begin anew. Of several processes one per machine draws; all need the same fonts.
 """
 
-import copy
 import hashlib
 import math
 import multiprocessing
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +22,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else torch's threads spin beside the drawing
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
@@ -41,7 +38,6 @@ from training import augment, parallel, runs, schedule
 from training.calibration import fit_temperature
 from training.dataset import Split
 from training.muon import optimizers_for
-from training.parallel import Share
 
 # ---- edit these ----------------------------------------------------------------------------------
 FONT_FOLDERS = ["/usr/share/fonts", "/usr/share/texmf/fonts"]  # and what they hold, folders too
@@ -53,9 +49,11 @@ BATCH_SIZE = 128
 LEARNING_RATE = 0.003
 WIDTHS = (16, 32, 64, 128, 256)  # channels of the network, see model.py
 START_FROM: Path | None = None  # a model whose weights it begins with; None: from scratch
-AVERAGE = False  # True: what is kept is the mean of START_FROM's weights and what they became
+LAST_LAP = 0.3  # share of the training in which the learning rate rises once more, to a half, and
+# falls; kept is the mean of the weights before and after it; 0: those of a single lap
 WITHOUT: list[str] = []  # steps or effects of styles.py that are not used, to see what they bring
-WINDOW = 8  # parts that an epoch takes its images from; a part takes 200 MB on disk
+WINDOW = 8  # parts that an epoch takes its images from; 10 000 images are 200 MB, on a GPU its own
+DRAWERS = max(1, (os.cpu_count() or 2) - 1)  # processes that draw while one trains
 VAL_IMAGES = 1000  # of each kind: other images, other fonts, other styles
 SEED = 123456789  # the practice source of getData.py never uses it
 WORK_FOLDER = utils.DATA / "practice_work"
@@ -64,6 +62,7 @@ MODEL_FILE = utils.PRACTICE_MODEL  # what is made
 
 HELD_OUT_FAMILIES = 0.1
 HELD_OUT_STYLES = (glyphs.double_edged, transforms.bulge, grounds.stripes)
+AUGMENTATION = 0.4  # how strongly, see augment.py
 RAMP = 0.15  # share of the training in which the images become as hard as they get
 VAL_EVERY = 5  # epochs
 
@@ -72,8 +71,8 @@ VAL_EVERY = 5  # epochs
 def main() -> None:
     """Find fonts, draw and train side by side, judge, keep."""
     utils.settings(globals(), sys.argv[1:])
-    if AVERAGE and START_FROM is None:
-        raise ValueError("AVERAGE needs START_FROM: it is the mean of that model and the new one.")
+    if not 0 <= LAST_LAP < 1:
+        raise ValueError(f"LAST_LAP is {LAST_LAP}; it is a share, from 0 to less than 1.")
     WORK_FOLDER.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
     faces, others = find_faces([Path(folder) for folder in FONT_FOLDERS], FAMILIES)
@@ -82,10 +81,11 @@ def main() -> None:
 
     spec = InputSpec(40, 160, 3, FOUND)
     net = CaptchaNet(CHARACTERS, parts.LENGTH, spec, widths=WIDTHS, context=True)
-    images = PARTS * PART_IMAGES
+    images, views = PARTS * PART_IMAGES, PARTS * PART_IMAGES * VIEWS
     if START_FROM is not None:  # what that one has not keeps its first, random weights
         start, about_start = model.load_model(START_FROM)
         images += about_start["images"]
+        views += about_start["views"]
         net.load_state_dict(net.state_dict() | start.state_dict())
         net.temperature.fill_(1)
     for layer in net.modules():
@@ -94,23 +94,22 @@ def main() -> None:
         if isinstance(layer, torch.nn.Dropout):
             layer.p = 0  # no image comes often enough to be learnt by heart
     net.to(model.best_device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    first = copy.deepcopy(net.state_dict())
     print(runs.describe_device(net.mean.device))
-    train(net, faces, (*HELD_OUT_STYLES, *steps_named(WITHOUT)), kinds, WORK_FOLDER / "last.pt")
+    without = (*HELD_OUT_STYLES, *steps_named(WITHOUT))
+    before = train(net, faces, without, kinds, WORK_FOLDER / "last.pt")
 
     if not parallel.part():
         return  # one process judges and keeps
-    if AVERAGE:
-        # Wortsman et al. 2022, "Model soups: averaging weights of multiple fine-tuned models ..."
-        for name, value in net.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(first[name], 0.5)
+    # Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization"
+    for name, value in before.items():
+        if value.is_floating_point():
+            net.state_dict()[name].lerp_(value.to(net.mean.device), 0.5)
     figures = {name: judge(net, part) for name, part in kinds.items()}
     unseen = [part for name in ("fonts", "styles") for part in kinds[name]]
     logits, targets = read_parts(net, unseen)
     net.temperature.fill_(fit_temperature(logits, Split([], Tensor(), targets), math.inf))
     families = sorted({face.family for face in faces})
-    about = {"images": images, "views": images * VIEWS, "val": figures}
+    about = {"images": images, "views": views, "val": figures}
     model.save_model(net.cpu().half(), MODEL_FILE, {**about, "families": families})
     print(f"The model is in {MODEL_FILE}")
 
@@ -175,39 +174,53 @@ def train(
     without: Sequence[Callable],
     kinds: dict[str, list[Part]],
     state_file: Path,
-) -> None:
-    """Train ``net``, part by part, while another process draws; print a line per epoch."""
+) -> dict[str, Tensor]:
+    """Train ``net``, part by part, while others draw; print a line per epoch.
+
+    Return the weights that it had before the last lap, none if there is a single one.
+    """
     device = net.mean.device
     optimizers = optimizers_for(net, LEARNING_RATE)
-    digest = digest_of(f"{faces} {PARTS} {PART_IMAGES} {VIEWS} {WITHOUT} {SEED} {START_FROM}")
+    run = f"{faces} {PARTS} {PART_IMAGES} {VIEWS} {WITHOUT} {SEED} {START_FROM} {LAST_LAP}"
+    digest = digest_of(run)
     history: runs.History = []
+    before: dict[str, Tensor] = {}
+    turn = PARTS - round(LAST_LAP * PARTS)  # the first epoch of the last lap
     share = parallel.own_share(BATCH_SIZE)  # of each batch: all of it, without torchrun
     whole = parallel.join(net, share, [digest, BATCH_SIZE, LEARNING_RATE])
     if parallel.of_first(state_file.exists()):
-        history, _ = runs.load_state(state_file, net, optimizers, digest)
-    folder = WORK_FOLDER / "parts"
-    folder.mkdir(exist_ok=True)
-    first = max(0, len(history) - WINDOW + 1)
+        history, before = runs.load_state(state_file, net, optimizers, digest)
     ramp = round(RAMP * PARTS) if START_FROM is None else 0
-    drawing = multiprocessing.get_context("spawn").Process(
-        target=parts.keep_drawing, daemon=True,
-        args=(folder, range(first, PARTS), WINDOW + 3, PART_IMAGES, faces, f"{SEED}", ramp,
-              without),
-    )  # fmt: skip
+    window = parts.Window(WORK_FOLDER / "parts", WINDOW, device)
+    first = max(0, len(history) - WINDOW + 1)
+    context = multiprocessing.get_context("spawn")
+    drawing = [
+        context.Process(
+            target=parts.keep_drawing, daemon=True,
+            args=(window.folder, range(first + number, PARTS, DRAWERS), WINDOW + 3 * DRAWERS,
+                  PART_IMAGES, faces, f"{SEED}", ramp, without),
+        )
+        for number in range(DRAWERS)
+    ]  # fmt: skip
     if parallel.is_first_here():
-        drawing.start()
+        for process in drawing:
+            process.start()
     print("epoch  train loss  chars %   images %: new, fonts, styles   rate     s")
     steps = PART_IMAGES * VIEWS // BATCH_SIZE
     for epoch in range(len(history), PARTS):
-        window = wait_for_parts(folder, range(max(0, epoch - WINDOW + 1), epoch + 1), drawing)
+        window.move_to(epoch, drawing)
         parallel.wait()
         started = time.perf_counter()
         net.train()
-        loss_sum, correct, known = 0.0, 0.0, 0.0
+        sums = torch.zeros(3, device=device)  # of the losses, of what was right, of all
         for step in utils.progress(range(steps), f"epoch {epoch + 1}"):
-            schedule.set_rates(optimizers, (epoch + step / steps) / PARTS)
-            images, targets = random_batch(window, share, device)  # (B, 3, H, W), (B, L)
-            images = augment.recolour(augment.invert(images, 0.1, share), 0.1, 10, 4, share)
+            done = epoch + step / steps
+            if epoch < turn:
+                schedule.set_rates(optimizers, done / turn)
+            else:
+                schedule.set_rates(optimizers, (done - turn) / (PARTS - turn), 0.5)
+            images, targets = window.random_batch(share)  # (B, 3, H, W), (B, L)
+            images = augment.augment(images, AUGMENTATION, share)
             with model.autocast(device):
                 logits = whole(images)  # (B, L, classes)
             loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten()) * share.weight
@@ -215,10 +228,9 @@ def train(
             loss.backward()
             for optimizer in optimizers:
                 optimizer.step()
-            loss_sum += loss.item()
-            correct += (logits.argmax(dim=2) == targets).sum().item()
-            known += targets.numel()
-        loss_sum, correct, known = parallel.mean(loss_sum, correct, known)
+            right = (logits.argmax(dim=2) == targets).sum()
+            sums += torch.stack([loss.detach(), right, right.new_tensor(targets.numel())])
+        loss_sum, correct, known = parallel.mean(*sums.tolist())
         if not math.isfinite(loss_sum):
             raise ValueError(f"the loss became infinite or NaN in epoch {epoch + 1}.")
         row = {
@@ -230,12 +242,16 @@ def train(
         if (epoch + 1) % VAL_EVERY == 0 or epoch + 1 == PARTS:
             row |= {name: judge(net, part) for name, part in kinds.items()}
         history.append(row)
+        if epoch + 1 == turn < PARTS:
+            before = {name: value.cpu().clone() for name, value in net.state_dict().items()}
         if parallel.rank() == 0:
-            kept = {"history": history, "best": {}, "images": digest}
+            kept = {"history": history, "best": before, "images": digest}
             runs.save_state(state_file, net, optimizers, kept)
-        print(epoch_line(row, LEARNING_RATE * schedule.one_cycle((epoch + 1) / PARTS)), flush=True)
-    if drawing.is_alive():
-        drawing.kill()
+        print(epoch_line(row, optimizers[-1].param_groups[0]["lr"]), flush=True)
+    for process in drawing:
+        if process.is_alive():
+            process.kill()
+    return before
 
 
 def epoch_line(row: dict[str, float], rate: float) -> str:
@@ -248,42 +264,10 @@ def epoch_line(row: dict[str, float], rate: float) -> str:
     )
 
 
-def wait_for_parts(
-    folder: Path, numbers: range, drawing: multiprocessing.context.SpawnProcess
-) -> list[Part]:
-    """Return the parts with these numbers as soon as all are drawn; remove older ones."""
-    places = [parts.part_folder(folder, number) for number in numbers]
-    here = parallel.is_first_here()
-    for old in folder.glob("part?????"):
-        if here and old.name < places[0].name:
-            shutil.rmtree(old)
-    while not all(place.exists() for place in places):
-        if here and not drawing.is_alive():
-            raise ValueError(f"the drawing of {folder} ended early.")
-        time.sleep(0.2)
-    return [part for place in places for part in parts.open_part(place)]
-
-
-def random_batch(
-    window: Sequence[Part], share: Share, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Return images (B, 3, H, W) float32 of one shape, and their targets (B, L) int64.
-
-    Of the batch that all processes draw, they are the share of this one.
-    """
-    sizes = torch.tensor([float(len(part.targets)) for part in window])
-    part = window[int(torch.multinomial(sizes, 1))]
-    rows = share.of(torch.randint(len(part.targets), (share.batch,)).sort().values).numpy()
-    images, targets = torch.from_numpy(part.images[rows]), torch.from_numpy(part.targets[rows])
-    return images.to(device).float(), targets.to(device).long()
-
-
 def read_parts(net: CaptchaNet, some: Sequence[Part]) -> tuple[Tensor, Tensor]:
     """Return the logits (N, L, classes) and the targets (N, L) of all images of some parts."""
-    images = [torch.from_numpy(np.array(part.images)) for part in some]
-    logits = [parallel.compute_logits(net, one) for one in images]
-    targets = torch.cat([torch.from_numpy(part.targets).long() for part in some])
-    return torch.cat(logits), targets
+    logits = [parallel.compute_logits(net, part.images) for part in some]
+    return torch.cat(logits), torch.cat([part.targets.long() for part in some])
 
 
 def judge(net: CaptchaNet, some: Sequence[Part]) -> float:

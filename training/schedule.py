@@ -62,11 +62,12 @@ def good_rate(count: int, from_trained: bool) -> float:
     return USUAL_RATE / 3 if from_trained and count <= 500 else USUAL_RATE
 
 
-def set_rates(optimizers: Sequence[Optimizer], progress: float) -> None:
-    """Set the learning rates for a point of the training, 0 to 1."""
+def set_rates(optimizers: Sequence[Optimizer], progress: float, share: float = 1.0) -> None:
+    """Set the learning rates for a point of the training, 0 to 1, or a ``share`` of them."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("highest", group["lr"]) * one_cycle(progress)
+            highest = group.setdefault("highest", group["lr"])
+            group["lr"] = highest * share * one_cycle(progress)
 
 
 def one_cycle(progress: float) -> float:
