@@ -241,7 +241,7 @@ def after_training(
         hint = (
             " So few are correct in validation that the labels may not belong to the images."
             if best["val_character_accuracy"] < 2 / classes  # hardly more than guessing
-            else ""
+            else " If labels may be wrong, AUDIT_FOLDS=4 lists them."
         )
         return [f"Over-fitting: it reads {shares}. It {how}; label more images.{hint}"]
     if known < 0.9:

@@ -179,6 +179,7 @@ def test_over_fitting_is_told_from_labels_that_do_not_belong(net, digits):
     (finding,) = short_run(net, part(digits, 0, 25), part(digits, 100, 200), 60, 0.003)
     assert "Over-fitting" in finding
     assert "label more" in finding
+    assert "AUDIT_FOLDS=4" in finding
     assert "may not belong" not in finding
     wrong = part(digits, 0, 60)._replace(targets=digits.targets[torch.randperm(60) + 60])
     never = part(digits, 100, 200)._replace(targets=torch.zeros(100, 1, dtype=torch.int64))
