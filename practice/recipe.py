@@ -52,7 +52,7 @@ START_FROM: Path | None = None  # a model whose weights it begins with; None: fr
 LAST_LAP = 0.3  # share of the training in which the learning rate rises once more, to a half, and
 # falls; kept is the mean of the weights before and after it; 0: those of a single lap
 WITHOUT: list[str] = []  # steps or effects of styles.py that are not used, to see what they bring
-WINDOW = 8  # parts that an epoch takes its images from; 10 000 images are 200 MB, on a GPU its own
+WINDOW = 8  # parts that an epoch takes its images from, each 200 MB on disk, or of a GPU's memory
 DRAWERS = max(1, (os.cpu_count() or 2) - 1)  # processes that draw while one trains
 VAL_IMAGES = 1000  # of each kind: other images, other fonts, other styles
 SEED = 123456789  # the practice source of getData.py never uses it
@@ -95,7 +95,7 @@ def main() -> None:
             layer.p = 0  # no image comes often enough to be learnt by heart
     net.to(model.best_device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     print(runs.describe_device(net.mean.device))
-    without = (*HELD_OUT_STYLES, *steps_named(WITHOUT))
+    without: list[Callable] = [*HELD_OUT_STYLES, *steps_named(WITHOUT)]
     before = train(net, faces, without, kinds, WORK_FOLDER / "last.pt")
 
     if not parallel.part():

@@ -34,7 +34,7 @@ PINNED = {
     "train_script.py": [
         "EPOCHS=None", "BATCH_SIZE=64", "LEARNING_RATE=None", "HEAD=attention",
         "START_FROM=practice", "RESUME=False", "PATIENCE=None", "CHARACTERS=None",
-        "LENGTH=None", "TRAIN_IMAGES=None", "UNLABELLED_FOLDER=None", "ROUNDS=3", "SEED=0",
+        "LENGTH=None", "TRAIN_IMAGES=None", "UNLABELLED_FOLDER=None", "ROUNDS=4", "SEED=0",
         "AUDIT_FOLDS=0", "EXPORT_ONNX=False", "SHOW_PLOTS=False",
     ],
     "predict.py": [

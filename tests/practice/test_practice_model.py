@@ -1,6 +1,7 @@
 """The model that ships, and the recipe that makes it."""
 
 import random
+import types
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from files.images import FOUND
 from practice import forms, parts
 from practice.glyphs import CHARACTERS
 from reading import limits
+from training.parallel import Share
 
 
 @pytest.mark.parametrize(
@@ -103,6 +105,30 @@ def test_a_part_has_each_image_in_a_shape_that_suits_it_with_its_text(tmp_path):
     parts.draw_part(tmp_path / "again", 60, forms.wild_faces(), "a seed", hardest=0)
     for part, again in zip(found, parts.open_part(tmp_path / "again"), strict=True):
         assert (part.images == again.images).all()
+
+
+def test_a_window_moves_on_and_has_each_image_with_its_text(tmp_path):
+    for number in range(4):
+        place = parts.part_folder(tmp_path, number)
+        parts.draw_part(place, 20, forms.wild_faces(), f"{number}", hardest=0)
+    window = parts.Window(tmp_path, 2, torch.device("cpu"))
+    window.move_to(1, [])
+    assert sorted(window.parts) == [0, 1]
+    drawn = {
+        image.numpy().tobytes(): row.tolist()
+        for some in window.parts.values()
+        for part in some
+        for image, row in zip(part.images, part.targets, strict=True)
+    }
+    assert len(drawn) == 40
+    whole = window.random_batch(Share(9))
+    for image, row in zip(*whole, strict=True):
+        assert drawn[image.byte().numpy().tobytes()] == row.tolist()
+    window.move_to(3, [])
+    assert sorted(window.parts) == sorted(parts.drawn(tmp_path)) == [2, 3]
+    failed = types.SimpleNamespace(exitcode=1)
+    with pytest.raises(ValueError, match="ended early"):
+        window.move_to(4, [failed])
 
 
 def test_long_images_get_long_shapes():
