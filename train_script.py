@@ -62,7 +62,7 @@ CHARACTERS: str | None = None
 LENGTH: int | None = None  # characters in each image, where no label says it; None: as it seems
 TRAIN_IMAGES: int | None = None  # train on this many only, to see what labels are worth
 UNLABELLED_FOLDER: Path | None = None  # images without labels that help; twice as slow
-ROUNDS = 4  # of teaching itself, where there are no labels
+ROUNDS = 4  # of teaching itself, where there are no labels or fewer than 50
 SEED = 0  # another number: other first weights, other order, other augmentation
 AUDIT_FOLDS = 0  # 4: afterwards, list the labels that look wrong; costs 4 more trainings
 EXPORT_ONNX = False  # True: captcha.onnx, too, which programs without PyTorch read with
@@ -102,7 +102,7 @@ def main() -> None:
         trainings = [train(net, data, hyper, MODEL_FOLDER / "last.pt", RESUME)]
     else:
         pupil = functools.partial(train_pupil, hyper=hyper, labels=len(data.train.labels))
-        trainings = pseudo_labels.learn_from_both(start, data, UNLABELLED_FOLDER, pupil)
+        trainings = pseudo_labels.learn_from_both(start, data, UNLABELLED_FOLDER, ROUNDS, pupil)
     if not parallel.part():
         return  # one process judges and keeps
     net, history, rate = trainings[-1].best_net(), trainings[-1].history, trainings[-1].rate

@@ -31,6 +31,7 @@ from utils import image_files
 UNKNOWN = -100  # target of a character that is not read surely: F.cross_entropy leaves it out
 LEAST_SURE = 0.1  # of the characters: who is sure of fewer would teach nonsense
 HELD_OUT = 0.1  # of the images without labels; by them a training without any label is judged
+FEW_LABELS = 50  # with fewer to train on, there are as many rounds as without any
 LABELLED_SHARE = 0.25  # of what a pupil sees, at least: what a person typed is worth more
 # How much too sure a network is that had none but its own readings to learn from.
 TEMPERATURE = 1.5
@@ -139,17 +140,23 @@ def calibrate(net: CaptchaNet, data: Dataset) -> None:
 
 
 def learn_from_both(
-    start: CaptchaNet | None, data: Dataset, folder: Path, train: Callable[[Dataset], Training]
+    start: CaptchaNet | None,
+    data: Dataset,
+    folder: Path,
+    rounds: int,
+    train: Callable[[Dataset], Training],
 ) -> list[Training]:
-    """Train twice with the labels of a dataset and a folder without; the second training counts.
+    """Train twice with the labels of a dataset and a folder without; the last training counts.
 
     A trained network is the first teacher. From scratch, or if that one is sure of next to nothing,
-    the first training makes it, with the labels alone.
+    the first training makes it, with the labels alone. With FEW_LABELS it trains for all
+    ``rounds``, since then it is the images without labels that teach.
     """
     images = load_unlabelled(folder, data.files, data.spec)
     teacher = None if start is None else as_teacher(start, data)
     if teacher is not None and share_sure(teacher, images) >= LEAST_SURE:
-        return [one.training for one in self_train(teacher, data, images, 2, train)]
+        rounds = rounds if len(data.train.labels) < FEW_LABELS else min(rounds, 2)
+        return [one.training for one in self_train(teacher, data, images, rounds, train)]
     first = train(data)
     calibrate(first.best_net(), data)
     rounds = self_train(first.net, data, images, 1, train)

@@ -128,14 +128,19 @@ def test_without_a_label_and_without_a_sure_reading_nothing_is_learnt():
         pseudo_labels.self_train(teacher, dataset(), random_images(60, teacher), 3, Class().train)
 
 
-def test_labelled_images_are_in_every_round_and_all_others_join(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("few", "rounds", "trained"), [(4, 3, 3), (3, 3, 2), (3, 1, 1)])
+def test_labelled_images_are_in_every_round_and_all_others_join(
+    monkeypatch, tmp_path, few, rounds, trained
+):
+    """And with few labels there are as many rounds as without any."""
+    monkeypatch.setattr(pseudo_labels, "FEW_LABELS", few)
     teacher = opinionated_net("ab")
     known, images = labelled("ab", "ba", "aa"), random_images(40, teacher, seed=1)
     monkeypatch.setattr(pseudo_labels, "load_unlabelled", lambda *folders: images)
     pupils = Class()
     data = dataset(train=known)
-    trainings = pseudo_labels.learn_from_both(teacher, data, tmp_path, pupils.train)
-    assert len(trainings) == 2
+    trainings = pseudo_labels.learn_from_both(teacher, data, tmp_path, rounds, pupils.train)
+    assert len(trainings) == trained
     mine = {image.numpy().tobytes() for image in known.images}
     for seen in pupils.seen:
         others = [image for image in seen.train.images if image.numpy().tobytes() not in mine]
@@ -162,7 +167,7 @@ def test_without_a_teacher_that_reads_the_first_training_with_labels_alone_makes
     monkeypatch.setattr(pseudo_labels, "load_unlabelled", lambda *folders: images)
     monkeypatch.setattr(pseudo_labels, "fit_temperature", lambda *arguments: 3.0)
     pupils, data = Class(), dataset(train=known)
-    trainings = pseudo_labels.learn_from_both(nets[start], data, tmp_path, pupils.train)
+    trainings = pseudo_labels.learn_from_both(nets[start], data, tmp_path, 4, pupils.train)
     assert len(trainings) == len(pupils.seen) == 2
     assert pupils.seen[0].train is known
     assert len(pupils.seen[1].train.labels) > 10
