@@ -290,6 +290,22 @@ def test_a_model_that_reads_next_to_nothing_does_not_teach_itself(trained, tmp_p
     assert not (tmp_path / "model").exists()
 
 
+def test_a_model_that_taught_itself_to_read_less_is_not_kept(trained, tmp_path):
+    """One short round: it has changed, but not had the time to settle."""
+    images = practice_folder(tmp_path / "images", 60, "digit", seed=7, size=PIXELS)
+    kept = tmp_path / "model" / model.MODEL_NAME
+    kept.parent.mkdir()
+    kept.write_bytes(b"the model before")
+    done = run_here(
+        "train_script.py", "SPLIT_FOLDER=None", f"UNLABELLED_FOLDER={images}", *SMALL,
+        f"MODEL_FOLDER={kept.parent}", f"START_FROM={trained / model.MODEL_NAME}", "EPOCHS=1",
+        "ROUNDS=1", "LEARNING_RATE=0.1",
+    )  # fmt: skip
+    assert_one_sentence(done, "nothing was learnt", "it is not kept", "label some 50 images")
+    assert kept.read_bytes() == b"the model before"
+    assert [file.name for file in kept.parent.iterdir()] == [model.MODEL_NAME]
+
+
 def test_flatten_head_learns_digits_too(split, tmp_path):
     (tmp_path / "attention.png").write_bytes(b"of the training before")
     folders = [f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={tmp_path}"]

@@ -19,6 +19,7 @@ from training.pseudo_labels import Round
 from training.runs import Training
 
 SPREAD = 0.05  # how far the accuracy that a network expects without any label is off, see README
+UNLEARNT = 0.9  # who expects less than this share of what its first teacher expected is not kept
 
 
 def judge(net: CaptchaNet, data: Dataset) -> tuple[dict[str, Any], Tensor]:
@@ -45,12 +46,20 @@ def judge_without_labels(rounds: Sequence[Round], images: Tensor) -> dict[str, A
 
     It expects to read as large a share of the images as its mean confidence says, in those that it
     did not learn from. TEMPERATURE makes up for its being too sure; how well, differs from site to
-    site by some SPREAD.
+    site by some SPREAD. Raises ValueError if it expects to read far less than its first teacher
+    did: then it has unlearnt what that one knew.
     """
     net = rounds[-1].training.net
     unseen = images[pseudo_labels.is_held_out(images)]
     confidences = confidences_of(pseudo_labels.read(net, unseen, net.charset))
     expected = confidences.mean().item()
+    before = confidences_of(rounds[0].teacher_logits).mean().item()
+    if expected < UNLEARNT * before:
+        raise ValueError(
+            f"nothing was learnt: the model expects to read {100 * expected:.0f} % of such images "
+            f"now, {100 * before:.0f} % before, so it is not kept. Leave EPOCHS as it is, or label "
+            "some 50 images, and train with these too."
+        )
     reach = 1.96 * confidences.std().item() / len(unseen) ** 0.5 + SPREAD
     return about_trainings([one.training for one in rounds]) | {
         "labelled_images": 0,

@@ -159,8 +159,7 @@ def learn_from_both(
         return [one.training for one in self_train(teacher, data, images, rounds, train)]
     first = train(data)
     calibrate(first.best_net(), data)
-    rounds = self_train(first.net, data, images, 1, train)
-    return [first, *(one.training for one in rounds)]
+    return [first, *(one.training for one in self_train(first.net, data, images, 1, train))]
 
 
 def share_sure(teacher: CaptchaNet, images: Tensor) -> float:
