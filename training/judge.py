@@ -116,8 +116,8 @@ def print_expected(figures: dict[str, Any]) -> None:
     before = figures["expected_image_accuracy_before"]
     if figures["expected_image_accuracy"] < UNLEARNT * before:
         print(
-            f"Before it taught itself, it expected {100 * before:.0f} %: it may have unlearnt, and the "
-            "model it began with may read more. Leave EPOCHS as it is, or label some 50 images."
+            f"Before it taught itself, it expected {100 * before:.0f} %: it may have unlearnt, and "
+            "the model it began with read more. Leave EPOCHS as it is, or label some 50 images."
         )
 
 
