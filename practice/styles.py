@@ -128,14 +128,26 @@ def arrange(
         letters.append((mask, round(x + (pitch - mask.shape[1]) / 2), above))
         own = max(gap + uneven * rng.uniform(-0.5, 1), min(gap, -0.3))
         x += pitch + own * capital if own > 0 else max((1 + own) * pitch, 0.2 * capital)
+    return framed(letters, capital * margin(rng), WIDEST * height)
+
+
+def framed(letters: list[Letter], margin: float, widest: int) -> tuple[list[Letter], int]:
+    """Return letters and the image's width; if that is too much, smaller ones without margins."""
     start = min(left for _, left, _ in letters)
     right = max(left + mask.shape[1] for mask, left, _ in letters)
-    width = right + capital * margin(rng)
-    if width > WIDEST * height:  # the margins less, where the letters leave room
-        shift = max(0, min(start - 1, round(right + 2 - WIDEST * height)))
-        letters = [(mask, left - shift, top) for mask, left, top in letters]
-        width = max(WIDEST * height, right + 2 - shift)
-    return letters, round(width)
+    if right + margin <= widest:
+        return letters, round(right + margin)
+    shift = max(0, min(start - 1, right + 2 - widest))
+    scale = min(1, widest / (right + 2 - shift))
+    if scale == 1:
+        return [(mask, left - shift, top) for mask, left, top in letters], widest
+    smaller = []
+    for mask, left, top in letters:
+        size = [max(1, round(scale * side)) for side in mask.shape[::-1]]
+        lower = top + (len(mask) - size[1]) // 2
+        fitting = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
+        smaller.append((fitting, round(scale * (left - shift)), lower))
+    return smaller, widest
 
 
 def margin(rng: random.Random) -> float:
