@@ -117,7 +117,7 @@ def print_expected(figures: dict[str, Any]) -> None:
     if figures["expected_image_accuracy"] < UNLEARNT * before:
         print(
             f"Before it taught itself, it expected {100 * before:.0f} %: it may have unlearnt, and "
-            "the model it began with read more. Leave EPOCHS as it is, or label some 50 images."
+            "the model it began with may read more. Leave EPOCHS as it is, or label some 50 images."
         )
 
 
