@@ -133,7 +133,7 @@ def drawn(folder: Path) -> list[int]:
     return [int(place.name.removeprefix("part")) for place in folder.glob("part?????")]
 
 
-def is_alive(process: multiprocessing.process.BaseProcess | None) -> bool:
+def is_alive(process: BaseProcess | None) -> bool:
     """Tell whether a process has not ended; None stands for one that is always there."""
     return process is None or process.is_alive()
 
@@ -154,15 +154,14 @@ class Window:
     def move_to(self, newest: int, drawing: Sequence[BaseProcess]) -> None:
         """Have the parts up to this number, as soon as they are drawn; remove those too old."""
         numbers = range(max(0, newest - self.size + 1), newest + 1)
-        here = parallel.is_first_here()
         self.parts = {number: self.parts[number] for number in numbers if number in self.parts}
         for old in drawn(self.folder):
-            if here and old < numbers.start:
+            if parallel.is_first_here() and old < numbers.start:
                 shutil.rmtree(part_folder(self.folder, old))
         for number in numbers:
             place = part_folder(self.folder, number)
             while not place.exists():
-                if here and any(process.exitcode for process in drawing):
+                if any(process.exitcode for process in drawing):
                     raise ValueError(f"the drawing of {self.folder} ended early.")
                 time.sleep(0.2)
             if number not in self.parts:

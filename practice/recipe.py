@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -25,6 +26,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else torch's threads spin
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
+from torch.optim import Optimizer
 
 import model
 import utils
@@ -73,6 +75,7 @@ def main() -> None:
     utils.settings(globals(), sys.argv[1:])
     if not 0 <= LAST_LAP < 1:
         raise ValueError(f"LAST_LAP is {LAST_LAP}; it is a share, from 0 to less than 1.")
+    utils.at_least("DRAWERS", DRAWERS, 1)
     WORK_FOLDER.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
     faces, others = find_faces([Path(folder) for folder in FONT_FOLDERS], FAMILIES)
@@ -181,30 +184,17 @@ def train(
     """
     device = net.mean.device
     optimizers = optimizers_for(net, LEARNING_RATE)
-    run = f"{faces} {PARTS} {PART_IMAGES} {VIEWS} {WITHOUT} {SEED} {START_FROM} {LAST_LAP}"
-    digest = digest_of(run)
+    drawn = f"{faces} {PARTS} {PART_IMAGES} {VIEWS} {WITHOUT} {SEED}"
+    digest = digest_of(f"{drawn} {START_FROM} {LAST_LAP}")
     history: runs.History = []
     before: dict[str, Tensor] = {}
-    turn = PARTS - round(LAST_LAP * PARTS)  # the first epoch of the last lap
     share = parallel.own_share(BATCH_SIZE)  # of each batch: all of it, without torchrun
     whole = parallel.join(net, share, [digest, BATCH_SIZE, LEARNING_RATE])
     if parallel.of_first(state_file.exists()):
         history, before = runs.load_state(state_file, net, optimizers, digest)
-    ramp = round(RAMP * PARTS) if START_FROM is None else 0
     window = parts.Window(WORK_FOLDER / "parts", WINDOW, device)
     first = max(0, len(history) - WINDOW + 1)
-    context = multiprocessing.get_context("spawn")
-    drawing = [
-        context.Process(
-            target=parts.keep_drawing, daemon=True,
-            args=(window.folder, range(first + number, PARTS, DRAWERS), WINDOW + 3 * DRAWERS,
-                  PART_IMAGES, faces, f"{SEED}", ramp, without),
-        )
-        for number in range(DRAWERS)
-    ]  # fmt: skip
-    if parallel.is_first_here():
-        for process in drawing:
-            process.start()
+    drawing = start_drawing(window.folder, first, faces, without)
     print("epoch  train loss  chars %   images %: new, fonts, styles   rate     s")
     steps = PART_IMAGES * VIEWS // BATCH_SIZE
     for epoch in range(len(history), PARTS):
@@ -214,11 +204,7 @@ def train(
         net.train()
         sums = torch.zeros(3, device=device)  # of the losses, of what was right, of all
         for step in utils.progress(range(steps), f"epoch {epoch + 1}"):
-            done = epoch + step / steps
-            if epoch < turn:
-                schedule.set_rates(optimizers, done / turn)
-            else:
-                schedule.set_rates(optimizers, (done - turn) / (PARTS - turn), 0.5)
+            set_rates(optimizers, epoch + step / steps)
             images, targets = window.random_batch(share)  # (B, 3, H, W), (B, L)
             images = augment.augment(images, AUGMENTATION, share)
             with model.autocast(device):
@@ -242,16 +228,46 @@ def train(
         if (epoch + 1) % VAL_EVERY == 0 or epoch + 1 == PARTS:
             row |= {name: judge(net, part) for name, part in kinds.items()}
         history.append(row)
-        if epoch + 1 == turn < PARTS:
+        if epoch + 1 == first_of_last_lap() < PARTS:
             before = {name: value.cpu().clone() for name, value in net.state_dict().items()}
         if parallel.rank() == 0:
             kept = {"history": history, "best": before, "images": digest}
             runs.save_state(state_file, net, optimizers, kept)
         print(epoch_line(row, optimizers[-1].param_groups[0]["lr"]), flush=True)
     for process in drawing:
-        if process.is_alive():
-            process.kill()
+        process.kill()
     return before
+
+
+def start_drawing(
+    folder: Path, first: int, faces: Sequence[Face], without: Sequence[Callable]
+) -> list[BaseProcess]:
+    """Start those that draw the parts from number ``first`` on; once on each machine."""
+    if not parallel.is_first_here():
+        return []
+    ramp = round(RAMP * PARTS) if START_FROM is None else 0
+    context = multiprocessing.get_context("spawn")
+    drawing: list[BaseProcess] = []
+    for number in range(first, first + DRAWERS):
+        mine, most = range(number, PARTS, DRAWERS), WINDOW + 3 * DRAWERS
+        what = (folder, mine, most, PART_IMAGES, faces, f"{SEED}", ramp, without)
+        drawing.append(context.Process(target=parts.keep_drawing, args=what, daemon=True))
+        drawing[-1].start()
+    return drawing
+
+
+def first_of_last_lap() -> int:
+    """Return the number of the last lap's first epoch; PARTS if there is a single lap."""
+    return PARTS - round(LAST_LAP * PARTS)
+
+
+def set_rates(optimizers: Sequence[Optimizer], done: float) -> None:
+    """Set the learning rates after so many epochs."""
+    turn = first_of_last_lap()
+    if done < turn:
+        schedule.set_rates(optimizers, done / turn)
+    else:
+        schedule.set_rates(optimizers, (done - turn) / (PARTS - turn), 0.5)
 
 
 def epoch_line(row: dict[str, float], rate: float) -> str:
