@@ -30,6 +30,21 @@ def test_any_style_is_an_image_of_reasonable_size_with_a_text_of_its_alphabet(se
     assert (image == again).all()
 
 
+@pytest.mark.parametrize(
+    ("lefts", "width", "height"),
+    [((10, 50), 85, 20), ((100, 190), 200, 20), ((100, 400), 200, 13)],
+    ids=["fits", "moves", "shrinks"],
+)
+def test_all_letters_are_inside_the_frame(lefts, width, height):
+    letters = [(np.full((20, 10), 255, np.uint8), left, 5) for left in lefts]
+    framed, found = styles.framed(letters, 25, 200)
+    assert found == width
+    (first, left, top), (second, right, _) = framed
+    assert len(first) == len(second) == height
+    assert 0 <= left < left + first.shape[1] <= right < right + second.shape[1] <= width
+    assert top + height / 2 == pytest.approx(15, abs=1)
+
+
 def test_lengths_and_characters_are_drawn_evenly():
     texts = [styles.draw(random.Random(n), forms.wild_faces())[1] for n in range(1500)]
     lengths = np.bincount([len(text) for text in texts])[3:]
