@@ -302,7 +302,7 @@ def test_a_model_that_expects_less_than_before_says_so(trained, tmp_path):
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "model" / "metrics.json").read_text())
     before = written["expected_image_accuracy_before"]
-    assert written["expected_image_accuracy"] < 0.9 * before
+    assert written["expected_image_accuracy"] < 0.8 * before
     assert f"Before it taught itself, it expected {100 * before:.0f} %" in done.stdout
 
 
