@@ -176,6 +176,7 @@ class CaptchaNet(nn.Module):
     std: Tensor
     temperature: Tensor
     rows: Tensor | None
+    odds: Tensor | None
 
     def __init__(
         self,
@@ -197,6 +198,8 @@ class CaptchaNet(nn.Module):
         # a row for each class, (classes, 2): the classes of the classifier that together are it.
         self.known = charset
         self.register_buffer("rows", None, persistent=False)
+        # And what makes a class more likely on this site, (classes,), by its logarithm.
+        self.register_buffer("odds", None, persistent=False)
         # Normalisation is part of the network, so whoever loads it cannot forget or change it.
         self.register_buffer("mean", torch.full((spec.channels, 1, 1), 127.5))
         self.register_buffer("std", torch.full((spec.channels, 1, 1), 127.5))
@@ -236,7 +239,7 @@ class CaptchaNet(nn.Module):
 
     def architecture(self) -> dict[str, Any]:
         """Return what build() needs to build this network anew, as plain values."""
-        if self.rows is not None:
+        if self.rows is not None or self.odds is not None:
             raise ValueError("a limited network is for reading only; load the model again.")
         names = {"charset": self.charset, "length": self.length, "head": self.head_name}
         trunk = {"widths": self.widths, "context": self.context}
@@ -256,6 +259,8 @@ class CaptchaNet(nn.Module):
             logits = F.pad(logits[:, : self.length], (0, 1), value=-torch.inf) / self.temperature
             logits = logits[:, :, self.rows].logsumexp(dim=3) * self.temperature
             maps = None if maps is None else maps[:, : self.length]
+        if self.odds is not None:
+            logits = logits + self.odds * self.temperature
         return logits, maps, x
 
 
@@ -317,9 +322,13 @@ def read_logits(net: CaptchaNet, images: Tensor, sure: float = SURE) -> Tensor:
 
 def read_images(net: CaptchaNet, images: Tensor) -> list[Prediction]:
     """Read images that prepare() made ready, (N, channels, height, width) uint8."""
-    logits = read_logits(net, images) / net.temperature.cpu()
+    return as_predictions(read_logits(net, images) / net.temperature.cpu(), net.charset)
+
+
+def as_predictions(logits: Tensor, charset: str) -> list[Prediction]:
+    """Return what calibrated logits say, (N, L, classes)."""
     probabilities, classes = logits.softmax(dim=2).max(dim=2)  # (N, L) each
-    texts = decode_labels(classes.numpy(), net.charset)
+    texts = decode_labels(classes.numpy(), charset)
     return [
         Prediction(text, chances.prod().item(), chances[row > 0].tolist())
         for text, row, chances in zip(texts, classes, probabilities, strict=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import model
 from files.framing import find_frame
@@ -42,7 +43,7 @@ def limit(net: CaptchaNet, characters: str | None, length: int | None) -> None:
         if own == other == never:
             raise ValueError(f"CHARACTERS has {character!r}, which the model cannot read.")
         rows.append([own, never if character.swapcase() in wanted else other])
-    net.rows = torch.tensor(rows, device=net.mean.device)
+    net.rows, net.odds = torch.tensor(rows, device=net.mean.device), None
     net.charset, net.length = wanted, length or net.length
 
 
@@ -52,24 +53,56 @@ def suit(
     """Limit a network, and suit a general one to a site, by a sample of its RGB images (H, W, 3).
 
     A general model finds its frame, and without ``length`` whether the labels have one length; then
-    it is limited to that, and it is returned. Other models need no ``images``: none is read then.
+    it is limited to that, and it is returned. It reads evenly, too: see even_odds(). Other models
+    need no ``images``: none is read then.
     """
     limit(net, characters, length)
     sample = list(images) if net.spec.cut == FOUND else []
     if not sample:
         return None
     net.spec = find_frame(sample, net.spec.channels)
-    if length is not None or len(sample) < LEAST_SAMPLE:
+    if len(sample) < LEAST_SAMPLE:
         return None
-    read = model.read_images(net, torch.stack([model.prepare(net, image) for image in sample]))
+    prepared = torch.stack([model.prepare(net, image) for image in sample])
+    logits = model.read_logits(net, prepared) / net.temperature.cpu()
+    found = find_length(model.as_predictions(logits, net.charset)) if length is None else None
+    if found is not None:
+        limit(net, None, found)
+        logits = logits[:, :found]  # (N, length, classes)
+        logits[:, :, 0] = -torch.inf  # as limit() has it
+    used = net.charset
+    if characters is None:
+        used = find_characters(model.as_predictions(logits, net.charset))
+    net.odds = even_odds(logits, net.charset, used).to(net.mean.device)
+    return found
+
+
+def find_length(read: list[Prediction]) -> int | None:
+    """Return the length that all labels of a site seem to have, by what was read in a sample."""
     # By the confidence of a character, or the shorter texts would come first.
     read.sort(key=lambda read: read.confidence ** (1 / max(1, len(read.text))), reverse=True)
     lengths = [len(prediction.text) for prediction in read[: len(read) // 2]]
     usual, count = Counter(lengths).most_common(1)[0]
-    if usual == 0 or count < ONE_LENGTH * len(lengths):
-        return None
-    limit(net, None, usual)
-    return usual
+    return usual if usual > 0 and count >= ONE_LENGTH * len(lengths) else None
+
+
+def even_odds(logits: Tensor, charset: str, used: str) -> Tensor:
+    """Return by how much to raise the logits of each class so that it is read less unevenly.
+
+    A captcha's characters are drawn at random, so of those that are ``used`` all digits occur about
+    equally often, and all letters. If a v is read twice as often as other letters and a u hardly
+    ever, many a v is a u in a font that the network does not know: a u's odds rise, a v's fall.
+    What is read surely stays as it is. (The distribution alignment of Berthelot et al. 2020,
+    "ReMixMatch", section 3.1; here towards even shares.)
+
+    ``logits`` is (N, L, classes), calibrated; the odds are their logarithms, (classes,).
+    """
+    counts = logits.softmax(dim=2).sum(dim=(0, 1)) + 1  # (classes,); few images prove little
+    odds = torch.zeros_like(counts)
+    for kind in (str.isdigit, lambda character: not character.isdigit()):
+        same = [i for i, c in enumerate(charset, start=1) if c in used and kind(c)]
+        odds[same] = (counts[same].mean() / counts[same]).log()
+    return odds
 
 
 def find_characters(read: Sequence[Prediction]) -> str:

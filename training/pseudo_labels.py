@@ -108,6 +108,8 @@ def self_train(
     done: list[Round] = []
     for number in range(1, rounds + 1):
         logits = read(teacher, images, data.charset)  # (N, L or longer, classes)
+        # What it takes for another character, the pupil would, too, if nobody evened it out.
+        logits += limits.even_odds(logits, data.charset, teacher.charset)
         pseudo, used, sure = sure_readings(logits, images, data)
         if not labelled.labels:
             texts = all_readings(logits[held_out], images[held_out], data)

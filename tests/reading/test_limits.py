@@ -1,7 +1,11 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
 from helpers import random_images, small_net
+from hypothesis import given
+from hypothesis import strategies as st
 
 import model
 from files.images import FOUND, InputSpec
@@ -129,7 +133,7 @@ def test_the_length_is_that_of_eight_in_ten_of_the_surer_half(
 ):
     unsure = [Prediction("a", 0.1, [0.1])] * (count - len(surest))
     sure = [Prediction(text, 0.9, [0.9] * len(text)) for text in surest]
-    monkeypatch.setattr(model, "read_images", lambda net, images: unsure + sure)
+    monkeypatch.setattr(model, "as_predictions", lambda logits, charset: unsure + sure)
     net = general_net(length=5, charset="abcd")
     assert limits.suit(net, site_images(count), "abc", length) == found
     assert (net.charset, net.length) == ("abc", found or length or 5)
@@ -138,8 +142,75 @@ def test_the_length_is_that_of_eight_in_ten_of_the_surer_half(
 def test_short_texts_do_not_count_as_surer_than_long_ones(monkeypatch):
     """Each character is read with the same confidence: half of the texts have three, half five."""
     read = [Prediction(text, 0.9 ** len(text), [0.9] * len(text)) for text in ["abc", "abcab"] * 20]
-    monkeypatch.setattr(model, "read_images", lambda net, images: read)
+    monkeypatch.setattr(model, "as_predictions", lambda logits, charset: list(read))
     assert limits.suit(general_net(length=5, charset="abc"), site_images(40), None, None) is None
+
+
+def test_a_character_that_is_hardly_read_takes_from_one_that_is_read_too_often():
+    """The site's u looks like a v to the network; a and b are read surely, and stay so."""
+    kinds = {"a": [0.97, 0.01, 0.01, 0.01], "b": [0.01, 0.97, 0.01, 0.01]}
+    kinds |= {"v": [0.01, 0.01, 0.88, 0.1], "u": [0.01, 0.01, 0.58, 0.4]}
+    texts = "abvu" * 20
+    logits = torch.tensor([[[1e-9, *kinds[text]]] for text in texts]).log()  # (80, 1, 5)
+    assert [read.text for read in model.as_predictions(logits, "abvu")] == [*"abvv"] * 20
+    evened = model.as_predictions(logits + limits.even_odds(logits, "abvu", "abvu"), "abvu")
+    assert [read.text for read in evened] == list(texts)
+    assert all(read.confidence > 0.95 for read in evened if read.text in "ab")
+
+
+def test_digits_may_be_rarer_than_letters_and_an_unused_character_keeps_its_odds():
+    """Of a label in small letters for both cases, a letter stands there twice as often."""
+    often = {"a": 40, "b": 40, "1": 20, "2": 20, "z": 3}
+    classes = [i for i, count in enumerate(often.values(), start=1) for _ in range(count)]
+    logits = torch.full((len(classes), 1, 6), -50.0)
+    logits[range(len(classes)), 0, classes] = 0
+    assert limits.even_odds(logits, "ab12z", "ab12").abs().max() < 1e-6
+    assert limits.even_odds(logits, "ab12z", "ab12z")[5] > 1
+
+
+@given(st.integers(0, 2**32 - 1), st.text("ab12\xb2", max_size=5))
+def test_odds_are_the_share_that_is_even_by_the_share_that_is_read(seed, used):
+    charset = "a1b2\xb2"
+    torch.manual_seed(seed)
+    logits = torch.randn(7, 3, 6) * 4
+    logits[:, :, 0] = -torch.inf if seed % 2 else 0  # a blank may never occur
+    chances, expected = logits.double().softmax(2).tolist(), [0.0] * 6
+    counts = [1 + sum(row[c] for image in chances for row in image) for c in range(6)]
+    for number, character in enumerate(charset, start=1):
+        alike = [
+            counts[other]
+            for other, second in enumerate(charset, start=1)
+            if second in used and second.isdigit() == character.isdigit()
+        ]
+        if character in used:
+            expected[number] = np.log(np.mean(alike) / counts[number])
+    assert limits.even_odds(logits, charset, used).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(("characters", "length"), [("abd", None), (None, None), ("ab", 3)])
+def test_a_general_model_is_evened_by_a_sample_of_twenty_images(tmp_path, characters, length):
+    net, sample = general_net(charset="abcd"), site_images(20)
+    net.temperature.fill_(1.3)
+    torch.nn.init.normal_(net.head.classifier.bias)  # it prefers some characters
+    few, plain = copy.deepcopy(net), copy.deepcopy(net)
+    limits.suit(few, sample[:19], characters, length)
+    assert few.odds is None
+    found = limits.suit(net, sample, characters, length)
+    limits.limit(plain, characters, length or found)
+    plain.spec = net.spec
+    images = torch.stack([model.prepare(net, image) for image in sample])
+    before = model.read_logits(plain, images) / 1.3
+    used = plain.charset
+    if characters is None:
+        used = limits.find_characters(model.as_predictions(before, used))
+    odds = limits.even_odds(before, plain.charset, used)
+    assert torch.allclose(net.odds, odds, atol=1e-3)
+    wanted = (before + odds).softmax(2)
+    assert torch.allclose((model.read_logits(net, images) / 1.3).softmax(2), wanted, atol=1e-3)
+    with pytest.raises(ValueError, match="for reading only"):
+        model.save_model(net, tmp_path / "net.safetensors", {})
+    limits.limit(net, "a", None)  # the odds were those of other classes
+    assert net.odds is None
 
 
 def read_as(texts, confidence=0.9):
