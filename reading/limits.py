@@ -19,6 +19,7 @@ ONE_CASE = 0.95  # of the letters that show their case: then all letters have it
 SHOW_THEIR_CASE = "abdefghijklmnqrty"  # a small o looks like a capital one
 LEAST_SAMPLE = 20  # fewer images of a site do not show whether its labels have one length
 SITE_SHARE = 0.3  # of what batch norm expects: by the site's images; the rest is as it was trained
+OCCURS = 0.4  # of an even share: a character that is read more rarely is probably not there
 ONE_LENGTH = 0.8  # of the half of them that is read most surely: then all have it
 
 
@@ -111,16 +112,19 @@ def even_odds(logits: Tensor, charset: str, used: str) -> Tensor:
     A captcha's characters are drawn at random, so of those that are ``used`` all digits occur about
     equally often, and all letters. If a v is read twice as often as other letters and a u hardly
     ever, many a v is a u in a font that the network does not know: a u's odds rise, a v's fall.
-    What is read surely stays as it is. (The distribution alignment of Berthelot et al. 2020,
+    What is read surely stays as it is, and so does what is read next to never: a person may have
+    named characters that do not occur. (The distribution alignment of Berthelot et al. 2020,
     "ReMixMatch", section 3.1; here towards even shares.)
 
     ``logits`` is (N, L, classes), calibrated; the odds are their logarithms, (classes,).
     """
     counts = logits.softmax(dim=2).sum(dim=(0, 1)) + 1  # (classes,); few images prove little
     odds = torch.zeros_like(counts)
-    for kind in (str.isdigit, lambda character: not character.isdigit()):
-        same = [i for i, c in enumerate(charset, start=1) if c in used and kind(c)]
-        odds[same] = (counts[same].mean() / counts[same]).log()
+    for digits in (True, False):
+        alike = [c in used and c.isdigit() == digits for c in charset]
+        some = torch.tensor([False, *alike])
+        some &= counts >= OCCURS * counts[some].mean()
+        odds[some] = (counts[some].mean() / counts[some]).log()
     return odds
 
 

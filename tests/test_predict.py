@@ -164,6 +164,7 @@ def test_a_general_model_is_suited_to_the_images_at_hand(tmp_path):
     texts = [line.split("\t")[1] for line in done.stdout.splitlines()]
     assert {len(text) for text in texts} == {3}
     assert set("".join(texts)) <= set("b1")
+
     def say(logits, charset):
         return [Prediction("ab", 0.9, [0.9, 0.9])] * len(logits)
 
