@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import model
 from files.framing import find_frame
@@ -18,7 +18,6 @@ RARE = 0.1  # of how often a usual character occurs: one that is rarer was proba
 ONE_CASE = 0.95  # of the letters that show their case: then all letters have it
 SHOW_THEIR_CASE = "abdefghijklmnqrty"  # a small o looks like a capital one
 LEAST_SAMPLE = 20  # fewer images of a site do not show whether its labels have one length
-SITE_SHARE = 0.3  # of what batch norm expects: by the site's images; the rest is as it was trained
 OCCURS = 0.4  # of an even share: a character that is read more rarely is probably not there
 ONE_LENGTH = 0.8  # of the half of them that is read most surely: then all have it
 
@@ -55,8 +54,8 @@ def suit(
     """Limit a network, and suit a general one to a site, by a sample of its RGB images (H, W, 3).
 
     A general model finds its frame, and without ``length`` whether the labels have one length; then
-    it is limited to that, and it is returned. Its batch norm and its odds are suited, too: see
-    adapt_statistics() and even_odds(). Other models need no ``images``: none is read then.
+    it is limited to that, and it is returned. It reads more evenly, too: see even_odds(). Other
+    models need no ``images``: none is read then.
     """
     limit(net, characters, length)
     sample = list(images) if net.spec.cut == FOUND else []
@@ -66,7 +65,6 @@ def suit(
     if len(sample) < LEAST_SAMPLE:
         return None
     prepared = torch.stack([model.prepare(net, image) for image in sample])
-    adapt_statistics(net, prepared)
     logits = model.read_logits(net, prepared) / net.temperature.cpu()
     found = find_length(model.as_predictions(logits, net.charset)) if length is None else None
     if found is not None:
@@ -78,23 +76,6 @@ def suit(
         used = find_characters(model.as_predictions(logits, net.charset))
     net.odds = even_odds(logits, net.charset, used).to(net.mean.device)
     return found
-
-
-@torch.no_grad()
-def adapt_statistics(net: CaptchaNet, images: Tensor) -> None:
-    """Move batch norm's means and variances a part of the way to those of a site's images.
-
-    What a layer takes for usual comes from a million drawings; a site's letters may all be thicker,
-    or paler. ``images`` is (N, channels, height, width) uint8. (Schneider et al. 2020, "Improving
-    Robustness against Common Corruptions by Covariate Shift Adaptation".)
-    """
-    layers = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
-    usual = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.train().momentum = SITE_SHARE
-    net(images.to(net.mean.device))
-    for layer, momentum in zip(layers, usual, strict=True):
-        layer.eval().momentum = momentum
 
 
 def find_length(read: list[Prediction]) -> int | None:

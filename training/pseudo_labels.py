@@ -156,9 +156,6 @@ def learn_from_both(
     """
     images = load_unlabelled(folder, data.files, data.spec)
     teacher = None if start is None else as_teacher(start, data)
-    if teacher is not None and start is not None and start.spec.cut == FOUND:
-        sample = sample_of(images).expand(-1, teacher.spec.channels, -1, -1)
-        limits.adapt_statistics(teacher, sample)
     if teacher is not None and share_sure(teacher, images) >= LEAST_SURE:
         rounds = rounds if len(data.train.labels) < FEW_LABELS else min(rounds, 2)
         return [one.training for one in self_train(teacher, data, images, rounds, train)]

@@ -203,7 +203,6 @@ def test_a_general_model_is_evened_by_a_sample_of_twenty_images(tmp_path, charac
     limits.limit(plain, characters, length or found)
     plain.spec = net.spec
     images = torch.stack([model.prepare(net, image) for image in sample])
-    limits.adapt_statistics(plain, images)
     before = model.read_logits(plain, images) / 1.3
     used = plain.charset
     if characters is None:
@@ -216,25 +215,6 @@ def test_a_general_model_is_evened_by_a_sample_of_twenty_images(tmp_path, charac
         model.save_model(net, tmp_path / "net.safetensors", {})
     limits.limit(net, "a", None)  # the odds were those of other classes
     assert net.odds is None
-
-
-def test_batch_norm_moves_by_its_share_to_what_the_images_of_a_site_show():
-    net = small_net(channels=3).eval()
-    first = net.trunk[1]
-    first.running_mean.fill_(2)
-    first.running_var.fill_(5)
-    images = random_images(30, net)
-    seen = net.trunk[0]((images.float() - net.mean) / net.std).detach()
-    weights = {name: value.clone() for name, value in net.named_parameters()}
-    limits.adapt_statistics(net, images)
-    share = limits.SITE_SHARE
-    wanted = (1 - share) * 2 + share * seen.mean(dim=(0, 2, 3))
-    assert torch.allclose(first.running_mean, wanted, atol=1e-4)
-    wanted = (1 - share) * 5 + share * seen.var(dim=(0, 2, 3))
-    assert torch.allclose(first.running_var, wanted, atol=1e-4)
-    assert all(torch.equal(value, weights[name]) for name, value in net.named_parameters())
-    assert not any(layer.training for layer in net.modules())
-    assert first.momentum == 0.1
 
 
 def read_as(texts, confidence=0.9):
