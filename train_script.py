@@ -164,11 +164,12 @@ def train_anew(data: Dataset, hyper: Hyperparameters) -> Training:
     return train(new_net(data, hyper.head, hyper.start), data, hyper, None, resume=False)
 
 
-def train_pupil(data: Dataset, hyper: Hyperparameters, labels: int) -> Training:
-    """Train a new network for as long, and as fast, as suits so many labelled images."""
+def train_pupil(data: Dataset, share: float, hyper: Hyperparameters, labels: int) -> Training:
+    """Train a new network as fast, and for a ``share`` of the time, as suits so many labels."""
     trained, images = hyper.start is not None, len(data.train.labels)
     epoch = len(schedule.epoch_batches(images, hyper.batch_size))
-    epochs = hyper.epochs or max(1, round(schedule.enough_batches(labels, trained) / epoch))
+    batches = share * schedule.enough_batches(labels, trained)
+    epochs = hyper.epochs or max(1, round(batches / epoch))
     rate = hyper.learning_rate or schedule.good_rate(labels, trained)
     return train_anew(data, hyper._replace(epochs=epochs, learning_rate=rate))
 

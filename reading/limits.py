@@ -74,6 +74,7 @@ def suit(
     used = net.charset
     if characters is None:
         used = find_characters(model.as_predictions(logits, net.charset))
+    used = occurring(logits, net.charset, used)
     net.odds = even_odds(logits, net.charset, used).to(net.mean.device)
     return found
 
@@ -87,26 +88,52 @@ def find_length(read: list[Prediction]) -> int | None:
     return usual if usual > 0 and count >= ONE_LENGTH * len(lengths) else None
 
 
-def even_odds(logits: Tensor, charset: str, used: str) -> Tensor:
+def even_odds(logits: Tensor, charset: str, used: str, turns: int = 1) -> Tensor:
     """Return by how much to raise the logits of each class so that it is read less unevenly.
 
     A captcha's characters are drawn at random, so of those that are ``used`` all digits occur about
     equally often, and all letters. If a v is read twice as often as other letters and a u hardly
     ever, many a v is a u in a font that the network does not know: a u's odds rise, a v's fall.
-    What is read surely stays as it is, and so does what is read next to never: a person may have
-    named characters that do not occur. (The distribution alignment of Berthelot et al. 2020,
-    "ReMixMatch", section 3.1; here towards even shares.)
+    What is read surely stays as it is. Each of the ``turns`` brings the shares closer to even ones.
+    (The distribution alignment of Berthelot et al. 2020, "ReMixMatch", section 3.1; here towards
+    even shares.)
 
     ``logits`` is (N, L, classes), calibrated; the odds are their logarithms, (classes,).
     """
-    counts = logits.softmax(dim=2).sum(dim=(0, 1)) + 1  # (classes,); few images prove little
-    odds = torch.zeros_like(counts)
-    for digits in (True, False):
-        alike = [c in used and c.isdigit() == digits for c in charset]
-        some = torch.tensor([False, *alike])
-        some &= counts >= OCCURS * counts[some].mean()
-        odds[some] = (counts[some].mean() / counts[some]).log()
+    odds = torch.zeros(logits.shape[2])
+    for _ in range(turns):
+        counts = count_read(logits + odds)  # (classes,)
+        for some in of_a_kind(charset, used):
+            odds[some] += (counts[some].mean() / counts[some]).log()
     return odds
+
+
+def occurring(logits: Tensor, charset: str, used: str) -> str:
+    """Return those of the characters ``used`` that are not read next to never.
+
+    A person may have named characters that do not occur; to raise their odds would be wrong.
+    """
+    counts = count_read(logits)
+    found = torch.zeros_like(counts, dtype=torch.bool)
+    for some in of_a_kind(charset, used):
+        found |= some & (counts >= OCCURS * counts[some].mean())
+    return "".join(c for c, occurs in zip(charset, found[1:].tolist(), strict=True) if occurs)
+
+
+def count_read(logits: Tensor) -> Tensor:
+    """Return how often each class is read by its probabilities, (classes,).
+
+    One more for each, as few images prove little.
+    """
+    return logits.softmax(dim=2).sum(dim=(0, 1)) + 1
+
+
+def of_a_kind(charset: str, used: str) -> list[Tensor]:
+    """Return which classes are ``used`` digits, and which are ``used`` letters, (classes,) each."""
+    return [
+        torch.tensor([False, *(c in used and c.isdigit() == digits for c in charset)])
+        for digits in (True, False)
+    ]
 
 
 def find_characters(read: Sequence[Prediction]) -> str:

@@ -33,9 +33,14 @@ LEAST_SURE = 0.1  # of the characters: who is sure of fewer would teach nonsense
 HELD_OUT = 0.1  # of the images without labels; by them a training without any label is judged
 FEW_LABELS = 50  # with fewer to train on, there are as many rounds as without any
 LABELLED_SHARE = 0.25  # of what a pupil sees, at least: what a person typed is worth more
+EVEN_TURNS = 5  # in which a teacher's readings get close to even shares of the characters
 # How much too sure a network is that had none but its own readings to learn from.
 TEMPERATURE = 1.5
+# Of the last pupil's time, for those before it: enough to get to know the site, and too short to
+# learn a teacher's errors by heart.
+SHORT = 0.5
 HOPELESS = "It would teach itself nonsense: label some 50 images, and train with these too."
+Train = Callable[[Dataset, float], Training]  # of a new network, for a share of the usual time
 
 
 class Round(NamedTuple):
@@ -95,21 +100,23 @@ def self_train(
     data: Dataset,
     images: Tensor,
     rounds: int,
-    train: Callable[[Dataset], Training],
+    train: Train,
 ) -> list[Round]:
     """Train a new pupil in each round with what its teacher reads surely in images without labels.
 
-    ``images`` is (N, channels, height, width) uint8, ``train`` trains a new network on a dataset.
-    The labelled images of ``data`` are learnt from in each round, too. If there are none, a tenth
-    of the images is held out instead, and a pupil is compared with what its teacher reads there;
-    then ValueError is raised if a teacher is sure of next to nothing.
+    ``images`` is (N, channels, height, width) uint8. The labelled images of ``data`` are learnt
+    from in each round, too. If there are none, a tenth of the images is held out instead, and a
+    pupil is compared with what its teacher reads there; then ValueError is raised if a teacher is
+    sure of next to nothing.
     """
-    labelled, held_out = data.train, is_held_out(images)
+    labelled, held_out, occurs = data.train, is_held_out(images), ""
     done: list[Round] = []
     for number in range(1, rounds + 1):
         logits = read(teacher, images, data.charset)  # (N, L or longer, classes)
+        # A pupil may have unlearnt a character that was never read surely; the first teacher knew.
+        occurs = occurs or limits.occurring(logits, data.charset, teacher.charset)
         # What it takes for another character, the pupil would, too, if nobody evened it out.
-        logits += limits.even_odds(logits, data.charset, teacher.charset)
+        logits += limits.even_odds(logits, data.charset, occurs, EVEN_TURNS)
         pseudo, used, sure = sure_readings(logits, images, data)
         if not labelled.labels:
             texts = all_readings(logits[held_out], images[held_out], data)
@@ -122,7 +129,8 @@ def self_train(
             f"characters; {len(pseudo.labels)} of {len(images)} images without labels join"
         )
         times = repeats(len(labelled.labels), len(pseudo.labels))
-        training = train(data._replace(train=join([*[labelled] * times, pseudo])))
+        joined = data._replace(train=join([*[labelled] * times, pseudo]))
+        training = train(joined, 1.0 if number == rounds else SHORT)
         done.append(Round(len(pseudo.labels), logits[held_out], training))
         teacher = training.best_net() if labelled.labels else training.net
         calibrate(teacher, data)
@@ -146,7 +154,7 @@ def learn_from_both(
     data: Dataset,
     folder: Path,
     rounds: int,
-    train: Callable[[Dataset], Training],
+    train: Train,
 ) -> list[Training]:
     """Train twice with the labels of a dataset and a folder without; the last training counts.
 
@@ -159,7 +167,7 @@ def learn_from_both(
     if teacher is not None and share_sure(teacher, images) >= LEAST_SURE:
         rounds = rounds if len(data.train.labels) < FEW_LABELS else min(rounds, 2)
         return [one.training for one in self_train(teacher, data, images, rounds, train)]
-    first = train(data)
+    first = train(data, 1)
     calibrate(first.best_net(), data)
     return [first, *(one.training for one in self_train(first.net, data, images, 1, train))]
 
@@ -197,20 +205,38 @@ def sure_readings(logits: Tensor, images: Tensor, data: Dataset) -> tuple[Split,
     """Return the images of which something is read surely, which they are, and how much is.
 
     The length must be sure, and one character. A character that is not sure is UNKNOWN among the
-    targets, and "?" in the label. The last two are (N,) bool and the share of all characters.
+    targets, and "?" in the label; see least_confidences(). The last two are (N,) bool and the share
+    of all characters that have a confidence of SURE.
     """
     chances = logits.softmax(dim=2)  # (N, L or longer, classes)
     blank = chances[:, :, 0]  # (N, L or longer)
     length = blank.maximum(1 - blank)[:, : data.length].prod(dim=1)
     length = length * blank[:, data.length :].prod(dim=1)  # (N,), how sure the length is
     best, targets = chances[:, : data.length].max(dim=2)  # (N, L) each
-    written, sure = targets > 0, best >= SURE
+    written = targets > 0  # (N, L)
+    share = (written & (best >= SURE)).sum() / written.sum().clamp(min=1)
+    sure = best >= least_confidences(best, targets, chances.shape[2], share)[targets]
     targets[~sure] = UNKNOWN
     used = (length >= SURE) & (written & sure).any(dim=1)
     names = {0: "", UNKNOWN: "?", **dict(enumerate(data.charset, start=1))}
     labels = ["".join(names[c] for c in row) for row in targets[used].tolist()]
-    share = (written & sure).sum() / written.sum().clamp(min=1)
     return Split(labels, images[used], targets[used]), used, share.item()
+
+
+def least_confidences(best: Tensor, targets: Tensor, classes: int, share: Tensor) -> Tensor:
+    """Return the confidence from which on a character counts as read surely, (classes,).
+
+    It is SURE, or lower where less than ``share`` of a character's readings would be sure: that
+    share of them is taken then. A character of which nothing was learnt would soon be read as
+    another. (The class-balanced self-training of Zou et al. 2018, "Unsupervised Domain Adaptation
+    for Semantic Segmentation via Class-Balanced Self-Training".) A blank must be read surely.
+
+    ``best`` is the confidence of each reading and ``targets`` its class, (N, L) each.
+    """
+    least = torch.full((classes,), SURE)
+    for number in targets[targets > 0].unique():
+        least[number] = best[targets == number].quantile(1 - share).clamp(max=SURE)
+    return least
 
 
 def all_readings(logits: Tensor, images: Tensor, data: Dataset) -> Split:

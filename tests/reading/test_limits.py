@@ -169,8 +169,10 @@ def test_digits_may_be_rarer_than_letters_and_what_is_hardly_ever_read_keeps_its
     classes = [i for i, count in enumerate(often.values(), start=1) for _ in range(count)]
     logits = torch.full((len(classes), 1, 6), -50.0)
     logits[range(len(classes)), 0, classes] = 0
-    for used in ("ab12", "ab12z"):
-        assert limits.even_odds(logits, "ab12z", used).abs().max() < 1e-6
+    assert limits.occurring(logits, "ab12z", "ab12z") == "ab12"
+    assert limits.occurring(logits, "ab12z", "a2z") == "a2"
+    assert limits.even_odds(logits, "ab12z", "ab12").abs().max() < 1e-6
+    assert limits.even_odds(logits, "ab12z", "ab12z").abs().max() > 1
 
 
 @given(st.integers(0, 2**32 - 1), st.text("ab12\xb2", max_size=5))
@@ -181,16 +183,22 @@ def test_odds_are_the_share_that_is_even_by_the_share_that_is_read(seed, used):
     logits[:, :, 0] = -torch.inf if seed % 2 else 0  # a blank may never occur
     chances, expected = logits.double().softmax(2).tolist(), [0.0] * 6
     counts = [1 + sum(row[c] for image in chances for row in image) for c in range(6)]
+    occurs = ""
     for number, character in enumerate(charset, start=1):
         alike = [
             counts[other]
             for other, second in enumerate(charset, start=1)
             if second in used and second.isdigit() == character.isdigit()
         ]
-        there = [count for count in alike if count >= limits.OCCURS * np.mean(alike)]
-        if character in used and counts[number] in there:
-            expected[number] = np.log(np.mean(there) / counts[number])
-    assert limits.even_odds(logits, charset, used).tolist() == pytest.approx(expected, abs=1e-4)
+        if character in used:
+            expected[number] = np.log(np.mean(alike) / counts[number])
+            occurs += character if counts[number] >= limits.OCCURS * np.mean(alike) else ""
+    odds = limits.even_odds(logits, charset, used)
+    assert odds.tolist() == pytest.approx(expected, abs=1e-4)
+    assert limits.occurring(logits, charset, used) == occurs
+    # A second turn does to what the first has left what the first did.
+    again = odds + limits.even_odds(logits + odds, charset, used)
+    assert torch.allclose(limits.even_odds(logits, charset, used, 2), again, atol=1e-4)
 
 
 @pytest.mark.parametrize(("characters", "length"), [("abd", None), (None, None), ("ab", 3)])
@@ -209,6 +217,7 @@ def test_a_general_model_is_evened_by_a_sample_of_twenty_images(characters, leng
     used = plain.charset
     if characters is None:
         used = limits.find_characters(model.as_predictions(before, used))
+    used = limits.occurring(before, plain.charset, used)
     odds = limits.even_odds(before, plain.charset, used)
     assert torch.allclose(net.odds, odds, atol=1e-3)
     wanted = (before + odds).softmax(2)
