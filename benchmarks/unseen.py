@@ -8,10 +8,8 @@ these. All readers know which characters occur in a set, upper and lower case co
 read on one thread. The rivals are read where they are installed: see rivals.py. Prints a table, and
 writes it to OUTPUT.
 
-Generators of other people make sets to read, too: Gregwar's (Debian: php-gregwar-captcha),
-GD::SecurityImage (libgd-securityimage-perl), svg-captcha and trek-captcha (npm),
-easy-captcha-python, django-simple-captcha, multicolorcaptcha, wheezy.captcha and claptcha (PyPI);
-later captcha (PyPI), ppfun-captcha and captchapng2 (npm).
+Generators of other people make sets to read, too: the scripts in generators/ draw with twelve that
+pip, npm and Debian install.
 """
 
 import json
