@@ -272,6 +272,19 @@ def test_a_character_without_a_target_is_neither_right_nor_wrong():
     assert training.history[-1]["train_character_accuracy"] > 0.9
 
 
+@pytest.mark.parametrize(("share", "given", "epochs"), [(1, None, 11), (0.5, None, 6), (0.5, 3, 3)])
+def test_a_pupil_trains_for_a_share_of_what_is_enough_or_as_long_as_a_person_said(
+    monkeypatch, share, given, epochs
+):
+    """From a trained network 180 batches are enough; 16 of them are an epoch here."""
+    net = small_net()
+    split = Split(["abc"] * 40, random_images(40, net), torch.ones(40, 3, dtype=torch.int64))
+    data = Dataset("abc", 3, net.spec, split, split, split, [])
+    monkeypatch.setattr(train_script, "train_anew", lambda data, hyper: hyper.epochs)
+    hyper = runs.Hyperparameters("attention", net, given, 40, None, None)
+    assert train_script.train_pupil(data, share, hyper, labels=0) == epochs
+
+
 def test_a_model_that_reads_next_to_nothing_does_not_teach_itself(trained, tmp_path):
     """Noise instead of digits."""
     images = tmp_path / "images"

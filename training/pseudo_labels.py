@@ -229,12 +229,12 @@ def least_confidences(best: Tensor, targets: Tensor, classes: int, share: Tensor
     It is SURE, or lower where less than ``share`` of a character's readings would be sure: that
     share of them is taken then. A character of which nothing was learnt would soon be read as
     another. (The class-balanced self-training of Zou et al. 2018, "Unsupervised Domain Adaptation
-    for Semantic Segmentation via Class-Balanced Self-Training".) A blank must be read surely.
+    for Semantic Segmentation via Class-Balanced Self-Training".)
 
     ``best`` is the confidence of each reading and ``targets`` its class, (N, L) each.
     """
     least = torch.full((classes,), SURE)
-    for number in targets[targets > 0].unique():
+    for number in targets.unique():
         least[number] = best[targets == number].quantile(1 - share).clamp(max=SURE)
     return least
 
