@@ -2,6 +2,7 @@
 
     python benchmarks/label_loop.py IMAGE_FOLDER=/my/captchas
     python benchmarks/label_loop.py IMAGE_FOLDER=/my/captchas START_FROM=practice
+    python benchmarks/label_loop.py IMAGE_FOLDER=/my/captchas START_FROM=practice ADAPT=True
 
 The true labels, in index.csv or in the file names, play the person. Everything else is real: the
 proposals and their order are those of the label window, and between two sessions split_data.py and
@@ -12,6 +13,7 @@ character is mistyped, or a wrong one overlooked that the window did not mark.
 
 import json
 import random
+import shutil
 import sys
 from pathlib import Path
 
@@ -30,6 +32,7 @@ COUNT = 1000  # images to label, drawn by the seed
 TRAIN_AT = [60, 200, 500]  # after how many labels to train
 TEST_FRACTION = 0.05  # see split_data.py; small, as the unaided images show how well it reads
 START_FROM: Path | str | None = None  # see train_script.py; "practice" also proposes from the start
+ADAPT = False  # True: the model teaches itself these images first, told which characters occur
 ORDER = "most-sure"  # see label_helper.py
 UNAIDED = 0.03  # see label_helper.py
 DOUBTFUL = 0.95  # see label_helper.py
@@ -53,6 +56,8 @@ def main() -> None:
     person = Person(truth, OVERLOOKED, SLIPS, rng)
 
     model_file = utils.model_file(START_FROM) if START_FROM else None
+    if ADAPT:
+        model_file = adapt(sorted(truth), person.charset, model_folder)
     goals = [*(goal for goal in sorted(TRAIN_AT) if goal < COUNT), COUNT]
     print(
         "labels  typed  corrected  accepted  proposals correct, %  keys each  seconds of training"
@@ -186,6 +191,21 @@ def label_until(person: Person, labels_file: Path, model_file: Path | None, goal
     labelling.close()
 
 
+def adapt(images: list[str], characters: list[str], model_folder: Path) -> Path:
+    """Let a model teach itself images without a label; return its file."""
+    crawl = WORK_FOLDER / "crawl"
+    shutil.rmtree(crawl, ignore_errors=True)
+    crawl.mkdir(parents=True)
+    for image in images:
+        shutil.copyfile(IMAGE_FOLDER / image, crawl / image)
+    call(
+        "train_script.py", "SPLIT_FOLDER=None", f"UNLABELLED_FOLDER={crawl}", f"SEED={SEED}",
+        f"START_FROM={START_FROM}", f"MODEL_FOLDER={model_folder}", "SHOW_PLOTS=False",
+        f"CHARACTERS={json.dumps(''.join(characters))}",
+    )  # fmt: skip
+    return model_folder / "captcha.safetensors"
+
+
 def train(labels_file: Path, model_folder: Path) -> str:
     """Split and train; return how many seconds the training took."""
     split = WORK_FOLDER / "split"
@@ -196,6 +216,7 @@ def train(labels_file: Path, model_folder: Path) -> str:
     call(
         "train_script.py", f"SPLIT_FOLDER={split}", f"MODEL_FOLDER={model_folder}", f"SEED={SEED}",
         f"START_FROM={START_FROM}", "SHOW_PLOTS=False",
+        f"UNLABELLED_FOLDER={WORK_FOLDER / 'crawl' if ADAPT else None}",
     )  # fmt: skip
     return f"{json.loads((model_folder / 'metrics.json').read_text())['seconds']:.0f}"
 
