@@ -18,7 +18,7 @@ from training.metrics import confusion_counts, describe
 from training.pseudo_labels import Round
 from training.runs import Training
 
-UNLEARNT = 0.8  # who expects less than this share of what its first teacher did may have unlearnt
+UNLEARNT = 0.9  # who expects less than this share of what its first teacher did may have unlearnt
 SPREAD = 0.05  # how far the accuracy that a network expects without any label is off, see README
 
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from helpers import random_images, small_net
 from torch.nn import functional as F  # noqa: N812
@@ -41,6 +42,16 @@ def test_the_picture_of_attention_shows_each_position_where_it_attended():
         assert abs(x - 4 * (column + 0.5)) <= 4
         assert abs(y - 8 * 2.5) <= 8
     plots.plt.close(figure)
+
+
+@pytest.mark.parametrize(("now", "says"), [(0.44, True), (0.46, False), (0.6, False)])
+def test_who_expects_a_tenth_less_than_before_may_have_unlearnt(capsys, now, says):
+    judge.print_expected({
+        "expected_image_accuracy": now,
+        "expected_image_accuracy_95": [now - 0.1, now + 0.1],
+        "expected_image_accuracy_before": 0.5,
+    })  # fmt: skip
+    assert ("Before it taught itself, it expected 50 %" in capsys.readouterr().out) == says
 
 
 def test_labels_without_glyphs_can_be_shown():
