@@ -19,6 +19,7 @@ ONE_CASE = 0.95  # of the letters that show their case: then all letters have it
 SHOW_THEIR_CASE = "abdefghijklmnqrty"  # a small o looks like a capital one
 LEAST_SAMPLE = 20  # fewer images of a site do not show whether its labels have one length
 OCCURS = 0.4  # of an even share: a character that is read more rarely is probably not there
+MOST_ODDS = 1.0  # by which a character's logits are raised or lowered, so that it is read evenly
 ONE_LENGTH = 0.8  # of the half of them that is read most surely: then all have it
 
 
@@ -94,7 +95,8 @@ def even_odds(logits: Tensor, charset: str, used: str, turns: int = 1) -> Tensor
     A captcha's characters are drawn at random, so of those that are ``used`` all digits occur about
     equally often, and all letters. If a v is read twice as often as other letters and a u hardly
     ever, many a v is a u in a font that the network does not know: a u's odds rise, a v's fall.
-    What is read surely stays as it is. Each of the ``turns`` brings the shares closer to even ones.
+    What is read surely stays as it is, since no odds change by more than MOST_ODDS: it may be that
+    a character really is rarer than others. Each of the ``turns`` brings the shares closer to even.
     (The distribution alignment of Berthelot et al. 2020, "ReMixMatch", section 3.1; here towards
     even shares.)
 
@@ -105,6 +107,7 @@ def even_odds(logits: Tensor, charset: str, used: str, turns: int = 1) -> Tensor
         counts = count_read(logits + odds)  # (classes,)
         for some in of_a_kind(charset, used):
             odds[some] += (counts[some].mean() / counts[some]).log()
+        odds.clamp_(-MOST_ODDS, MOST_ODDS)
     return odds
 
 

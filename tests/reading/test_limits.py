@@ -172,33 +172,34 @@ def test_digits_may_be_rarer_than_letters_and_what_is_hardly_ever_read_keeps_its
     assert limits.occurring(logits, "ab12z", "ab12z") == "ab12"
     assert limits.occurring(logits, "ab12z", "a2z") == "a2"
     assert limits.even_odds(logits, "ab12z", "ab12").abs().max() < 1e-6
-    assert limits.even_odds(logits, "ab12z", "ab12z").abs().max() > 1
+    assert limits.even_odds(logits, "ab12z", "ab12z").abs().max() == 1
 
 
-@given(st.integers(0, 2**32 - 1), st.text("ab12\xb2", max_size=5))
-def test_odds_are_the_share_that_is_even_by_the_share_that_is_read(seed, used):
-    charset = "a1b2\xb2"
+@given(st.integers(0, 2**32 - 1), st.text("ab12\xb2", max_size=5), st.integers(1, 3))
+def test_odds_are_the_share_that_is_even_by_the_share_that_is_read(seed, used, turns):
+    """In turns, and never more than a factor of e, so that what is read surely stays."""
+    charset, occurs = "a1b2\xb2", ""
     torch.manual_seed(seed)
     logits = torch.randn(7, 3, 6) * 4
     logits[:, :, 0] = -torch.inf if seed % 2 else 0  # a blank may never occur
-    chances, expected = logits.double().softmax(2).tolist(), [0.0] * 6
-    counts = [1 + sum(row[c] for image in chances for row in image) for c in range(6)]
-    occurs = ""
-    for number, character in enumerate(charset, start=1):
-        alike = [
-            counts[other]
-            for other, second in enumerate(charset, start=1)
-            if second in used and second.isdigit() == character.isdigit()
-        ]
-        if character in used:
-            expected[number] = np.log(np.mean(alike) / counts[number])
-            occurs += character if counts[number] >= limits.OCCURS * np.mean(alike) else ""
-    odds = limits.even_odds(logits, charset, used)
+    expected = [0.0] * 6
+    for turn in range(turns):
+        chances = (logits.double() + torch.tensor(expected)).softmax(2).tolist()
+        counts = [1 + sum(row[c] for image in chances for row in image) for c in range(6)]
+        for number, character in enumerate(charset, start=1):
+            alike = [
+                counts[other]
+                for other, second in enumerate(charset, start=1)
+                if second in used and second.isdigit() == character.isdigit()
+            ]
+            if character in used:
+                odds = expected[number] + np.log(np.mean(alike) / counts[number])
+                expected[number] = min(1, max(-1, odds))
+                if turn == 0 and counts[number] >= limits.OCCURS * np.mean(alike):
+                    occurs += character
+    odds = limits.even_odds(logits, charset, used, turns)
     assert odds.tolist() == pytest.approx(expected, abs=1e-4)
     assert limits.occurring(logits, charset, used) == occurs
-    # A second turn does to what the first has left what the first did.
-    again = odds + limits.even_odds(logits + odds, charset, used)
-    assert torch.allclose(limits.even_odds(logits, charset, used, 2), again, atol=1e-4)
 
 
 @pytest.mark.parametrize(("characters", "length"), [("abd", None), (None, None), ("ab", 3)])

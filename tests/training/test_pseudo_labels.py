@@ -152,7 +152,7 @@ def test_a_teacher_that_takes_most_for_one_character_teaches_them_more_evenly():
     taught = pupils.seen[0].train
     shares = [(some.targets == 2).sum() / (some.targets > 0).sum() for some in (alone, taught)]
     assert shares[0] > 0.8  # most is read as a b
-    assert 0.4 < shares[1] < 0.6
+    assert 0.5 < shares[1] < shares[0] - 0.1
 
 
 def test_what_the_first_teacher_read_occurs_even_if_its_pupil_hardly_reads_it():
@@ -164,8 +164,9 @@ def test_what_the_first_teacher_read_occurs_even_if_its_pupil_hardly_reads_it():
     assert occurring(logits, "ab", "ab") == "b"
     training = Training(pupil, pupil.state_dict(), [{"epoch": 1}], 0, 0.001)
     rounds = pseudo_labels.self_train(teacher, dataset(), images, 2, lambda *_: training)
-    share = rounds[1].teacher_logits.softmax(2).mean(dim=(0, 1))[1]
-    assert 0.3 < share < 0.7
+    before, after = (x.softmax(2)[:, :, 1].mean() for x in (logits, rounds[1].teacher_logits))
+    assert before < 0.15
+    assert after > 0.2
 
 
 def test_without_a_label_and_without_a_sure_reading_nothing_is_learnt():
