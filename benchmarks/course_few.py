@@ -152,7 +152,7 @@ def nonsense() -> None:
     axes.set_title("All of these readings are wrong; some grow surer all the same", fontsize=11)
     axes.set_xticks([0, 1, 3])
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", loc="center right")
+    axes.legend(fontsize="small", loc="lower right")
     course.save(figure, "nonsense.png")
 
 
