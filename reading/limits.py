@@ -103,9 +103,10 @@ def even_odds(logits: Tensor, charset: str, used: str, turns: int = 1) -> Tensor
     ``logits`` is (N, L, classes), calibrated; the odds are their logarithms, (classes,).
     """
     odds = torch.zeros(logits.shape[2])
+    kinds = of_a_kind(charset, used)
     for _ in range(turns):
         counts = count_read(logits + odds)  # (classes,)
-        for some in of_a_kind(charset, used):
+        for some in kinds:
             odds[some] += (counts[some].mean() / counts[some]).log()
         odds.clamp_(-MOST_ODDS, MOST_ODDS)
     return odds

@@ -35,10 +35,8 @@ def main() -> None:
             for number, (label, data) in enumerate(itertools.islice(draw(), count)):
                 (folder / name).mkdir(parents=True, exist_ok=True)
                 (folder / name / f"{label}_{number:04d}.{suffix}").write_bytes(data)
-        except (
-            ImportError,
-            AttributeError,
-        ) as error:  # it is not installed, or with another Pillow
+        except (ImportError, AttributeError) as error:
+            # It is not installed, or with a Pillow that it does not know.
             print(f"{name}: {error}", file=sys.stderr)
             continue
         print(f"{name}: {count} images")
