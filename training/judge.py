@@ -18,7 +18,7 @@ from training.metrics import confusion_counts, describe
 from training.pseudo_labels import Round
 from training.runs import Training
 
-UNLEARNT = 0.9  # who expects less than this share of what its first teacher did may have unlearnt
+UNLEARNT = 0.9  # who expects less than this share of what its first teacher did has unlearnt
 SPREAD = 0.05  # how far the accuracy that a network expects without any label is off, see README
 
 
@@ -41,25 +41,34 @@ def judge(net: CaptchaNet, data: Dataset) -> tuple[dict[str, Any], Tensor]:
     return figures, test_logits
 
 
-def judge_without_labels(rounds: Sequence[Round], images: Tensor) -> dict[str, Any]:
-    """Return the figures of a network that taught itself, as they stand in metrics.json.
+def judge_without_labels(
+    start: CaptchaNet | None, rounds: Sequence[Round], images: Tensor
+) -> tuple[CaptchaNet, dict[str, Any]]:
+    """Return the network to keep, and the figures of metrics.json, of one that taught itself.
 
     It expects to read as large a share of the images as its mean confidence says, in those that it
     did not learn from. TEMPERATURE makes up for its being too sure; how well, differs from site to
-    site by some SPREAD.
+    site by some SPREAD. If it has UNLEARNT, that with which it began is kept, ``start``.
     """
-    net = rounds[-1].training.net
     unseen = images[pseudo_labels.is_held_out(images)]
+    net = rounds[-1].training.net
+    before = confidences_of(rounds[0].teacher_logits)
     confidences = confidences_of(pseudo_labels.read(net, unseen, net.charset))
+    afterwards = confidences.mean().item()
+    unlearnt = afterwards < UNLEARNT * before.mean().item()
+    if unlearnt and start is not None:
+        net, confidences = start, before
     expected = confidences.mean().item()
     reach = 1.96 * confidences.std().item() / len(unseen) ** 0.5 + SPREAD
-    return about_trainings([one.training for one in rounds]) | {
+    return net, about_trainings([one.training for one in rounds]) | {
         "labelled_images": 0,
         "joined_images": [one.joined for one in rounds],
+        "unlearnt": unlearnt,
         "expected_image_accuracy": expected,
-        "expected_image_accuracy_before": confidences_of(rounds[0].teacher_logits).mean().item(),
+        "expected_image_accuracy_before": before.mean().item(),
+        "expected_image_accuracy_afterwards": afterwards,
         "expected_image_accuracy_95": [max(0, expected - reach), min(1, expected + reach)],
-        "device": net.mean.device.type,
+        "device": model.best_device().type,
     }
 
 
@@ -113,11 +122,13 @@ def print_expected(figures: dict[str, Any]) -> None:
         f"Nobody checked a reading. The model expects to read {share} correctly (probably "
         f"{100 * low:.0f} to {100 * high:.0f} %); label_helper.py proposes what it reads."
     )
-    before = figures["expected_image_accuracy_before"]
-    if figures["expected_image_accuracy"] < UNLEARNT * before:
+    if figures["unlearnt"]:
+        before = 100 * figures["expected_image_accuracy_before"]
+        afterwards = 100 * figures["expected_image_accuracy_afterwards"]
         print(
-            f"Before it taught itself, it expected {100 * before:.0f} %: it may have unlearnt, and "
-            "the model it began with may read more. Leave EPOCHS as it is, or label some 50 images."
+            f"Before it taught itself it expected {before:.0f} %, afterwards {afterwards:.0f} %: "
+            "it has unlearnt, so the model it began with is kept. Leave EPOCHS as it is, or label "
+            "some 50 images."
         )
 
 

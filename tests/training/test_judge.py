@@ -6,6 +6,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from training import judge, plots
 from training.dataset import Dataset, Split
+from training.pseudo_labels import Round
+from training.runs import Training
 
 
 def test_the_picture_of_mistakes_begins_with_the_surest(tmp_path, monkeypatch):
@@ -44,14 +46,28 @@ def test_the_picture_of_attention_shows_each_position_where_it_attended():
     plots.plt.close(figure)
 
 
-@pytest.mark.parametrize(("now", "says"), [(0.44, True), (0.46, False), (0.6, False)])
-def test_who_expects_a_tenth_less_than_before_may_have_unlearnt(capsys, now, says):
-    judge.print_expected({
-        "expected_image_accuracy": now,
-        "expected_image_accuracy_95": [now - 0.1, now + 0.1],
-        "expected_image_accuracy_before": 0.5,
-    })  # fmt: skip
-    assert ("Before it taught itself, it expected 50 %" in capsys.readouterr().out) == says
+@pytest.mark.parametrize("sharper", [0.88, 0.92, 1.5])
+def test_who_expects_a_tenth_less_than_its_first_teacher_is_not_kept(monkeypatch, capsys, sharper):
+    """A pupil whose mean confidence is so many times that of the first teacher."""
+    start, pupil = small_net(), small_net()
+    images = random_images(40, start)
+
+    def logits_of(confidence: float) -> torch.Tensor:
+        """Return logits of the 4 images that are held out, (4, 1, 2), read with a confidence."""
+        return torch.tensor([1 - confidence, confidence]).log().expand(4, 1, 2)
+
+    monkeypatch.setattr(judge.pseudo_labels, "read", lambda *_: logits_of(0.6 * sharper))
+    history = [{"epoch": 1, "seconds": 1.0}]
+    training = Training(pupil, history, {}, 0.001, 36)
+    rounds = [Round(36, logits_of(0.6), training)]
+    kept, figures = judge.judge_without_labels(start, rounds, images)
+    judge.print_expected(figures)
+    said = capsys.readouterr().out
+    unlearnt = sharper < 0.9
+    assert kept is (start if unlearnt else pupil)
+    assert figures["unlearnt"] == unlearnt == ("Before it taught itself it expected 60 %" in said)
+    expected = 0.6 if unlearnt else 0.6 * sharper
+    assert figures["expected_image_accuracy"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_labels_without_glyphs_can_be_shown():
