@@ -36,6 +36,7 @@ from practice import glyphs, parts, styles
 from practice.glyphs import CHARACTERS, Face
 from practice.parts import Part
 from practice.steps import grounds, transforms
+from practice.widening import widen
 from training import augment, parallel, runs, schedule
 from training.calibration import fit_temperature
 from training.dataset import Split
@@ -49,8 +50,8 @@ PART_IMAGES = 10_000
 VIEWS = 2  # how often each image is seen, on average
 BATCH_SIZE = 128
 LEARNING_RATE = 0.003
-WIDTHS = (16, 32, 64, 128, 256)  # channels of the network, see model.py
-START_FROM: Path | None = None  # a model whose weights it begins with; None: from scratch
+WIDTHS = (16, 48, 96, 192, 320)  # channels of the network, see model.py
+START_FROM: Path | None = None  # a model, as wide or narrower, that it begins with; None: scratch
 LAST_LAP = 0.3  # share of the training in which the learning rate rises once more, to a half, and
 # falls; kept is the mean of the weights before and after it; 0: those of a single lap
 WITHOUT: list[str] = []  # steps or effects of styles.py that are not used, to see what they bring
@@ -85,11 +86,10 @@ def main() -> None:
     spec = InputSpec(40, 160, 3, FOUND)
     net = CaptchaNet(CHARACTERS, parts.LENGTH, spec, widths=WIDTHS, context=True)
     images, views = PARTS * PART_IMAGES, PARTS * PART_IMAGES * VIEWS
-    if START_FROM is not None:  # what that one has not keeps its first, random weights
+    if START_FROM is not None:
         start, about_start = model.load_model(START_FROM)
-        images += about_start["images"]
-        views += about_start["views"]
-        net.load_state_dict(net.state_dict() | start.state_dict())
+        images, views = images + about_start["images"], views + about_start["views"]
+        widen(net, start)
         net.temperature.fill_(1)
     for layer in net.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
