@@ -36,11 +36,11 @@ from practice import glyphs, parts, styles
 from practice.glyphs import CHARACTERS, Face
 from practice.parts import Part
 from practice.steps import grounds, transforms
-from practice.widening import widen
 from training import augment, parallel, runs, schedule
 from training.calibration import fit_temperature
 from training.dataset import Split
 from training.muon import optimizers_for
+from training.widening import widen
 
 # ---- edit these ----------------------------------------------------------------------------------
 FONT_FOLDERS = ["/usr/share/fonts", "/usr/share/texmf/fonts"]  # and what they hold, folders too

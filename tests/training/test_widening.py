@@ -6,7 +6,7 @@ from helpers import random_images
 
 from files.images import FOUND, InputSpec
 from model import CaptchaNet
-from practice.widening import widen
+from training.widening import widen
 
 
 @pytest.mark.parametrize("context", [True, False])
