@@ -33,7 +33,7 @@ character stands at each position. There are two:
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +198,7 @@ class CaptchaNet(nn.Module):
         # reading/limits.py makes the charset another than what the classifier knows. Then there is
         # a row for each class, (classes, 2): the classes of the classifier that together are it.
         self.known = charset
+        self.case: Callable[[str], str] | None = None  # str.lower or str.upper: it reads these only
         self.register_buffer("rows", None, persistent=False)
         # And what makes a class more likely on this site, (classes,), by its logarithm.
         self.register_buffer("odds", None, persistent=False)
@@ -256,13 +257,21 @@ class CaptchaNet(nn.Module):
         x = self.trunk(x.contiguous(memory_format=torch.channels_last))  # (B, C, h, w)
         logits, maps = self.head(x)
         if self.rows is not None:
-            # Probabilities add up, so logits by log-sum-exp; the last class never occurs.
-            logits = F.pad(logits[:, : self.length], (0, 1), value=-torch.inf) / self.temperature
-            logits = logits[:, :, self.rows].logsumexp(dim=3) * self.temperature
+            logits = limited(logits / self.temperature, self.rows, self.length) * self.temperature
             maps = None if maps is None else maps[:, : self.length]
         if self.odds is not None:
             logits = logits + self.odds * self.temperature
         return logits, maps, x
+
+
+def limited(logits: Tensor, rows: Tensor, length: int) -> Tensor:
+    """Return calibrated logits (B, L, classes) as those of other classes, (B, length, len(rows)).
+
+    Each is what the two classes in its row are together: (len(rows), 2).
+    """
+    # Probabilities add up, so logits by log-sum-exp; the last class never occurs.
+    logits = F.pad(logits[:, :length], (0, 1), value=-torch.inf)
+    return logits[:, :, rows].logsumexp(dim=3)
 
 
 # ---------------------------------------------------------------- reading

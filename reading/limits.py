@@ -10,13 +10,12 @@ from torch import Tensor
 import model
 from files.framing import find_frame
 from files.images import FOUND
-from model import CaptchaNet
+from model import CaptchaNet, limited
 from utils import Prediction
 
+Case = Callable[[str], str]  # str.lower or str.upper
 SURE = 0.8  # a character that is read with this confidence is read surely
 RARE = 0.1  # of how often a usual character occurs: one that is rarer was probably misread
-ONE_CASE = 0.95  # of the letters that show their case: then all letters have it
-SHOW_THEIR_CASE = "abdefghijklmnqrty"  # a small o looks like a capital one
 LEAST_SAMPLE = 20  # fewer images of a site do not show whether its labels have one length
 OCCURS = 0.4  # of an even share: a character that is read more rarely is probably not there
 MOST_ODDS = 1.0  # by which a character's logits are raised or lowered, so that it is read evenly
@@ -27,8 +26,9 @@ def limit(net: CaptchaNet, characters: str | None, length: int | None) -> None:
     """Have a network read only these characters, and only labels of this length; None: any.
 
     A character's probability is its own plus that of its other case, unless that one is wanted
-    too: a site's labels may be small letters although it draws capitals. Such a network is for
-    reading only. Raises ValueError for what the network cannot read.
+    too: a site's labels may be small letters although it draws capitals. If suit() found that it
+    draws one case, that alone counts. Such a network is for reading only. Raises ValueError for
+    what the network cannot read.
     """
     if characters is None and length is None:
         return
@@ -37,16 +37,31 @@ def limit(net: CaptchaNet, characters: str | None, length: int | None) -> None:
         raise ValueError("CHARACTERS is empty; it must have those that can occur.")
     if length is not None and not 1 <= length <= net.length:
         raise ValueError(f"LENGTH is {length}; the model reads 1 to {net.length} characters.")
-    number = {character: i for i, character in enumerate(net.known, start=1)}
-    never = len(net.known) + 1
-    rows = [[never if length else 0, never]]  # of the blank
+    rows = rows_of(net.known, wanted, length, net.case)
+    net.rows, net.odds = rows.to(net.mean.device), None
+    net.charset, net.length = wanted, length or net.length
+
+
+def rows_of(known: str, wanted: str, length: int | None, case: Case | None) -> Tensor:
+    """Return which classes of the charset ``known`` together are the blank and each wanted one.
+
+    (1 + wanted characters, 2). A character's are its own and its other case; its own if both are
+    wanted, and else that in which a site draws all letters, if it is known. The blank has none if
+    there is a length. What is no class has the number after the last one.
+    """
+    number = {character: i for i, character in enumerate(known, start=1)}
+    never = len(known) + 1
+    rows = [[never if length else 0, never]]
     for character in wanted:
         own, other = (number.get(c, never) for c in (character, character.swapcase()))
         if own == other == never:
             raise ValueError(f"CHARACTERS has {character!r}, which the model cannot read.")
-        rows.append([own, never if character.swapcase() in wanted else other])
-    net.rows, net.odds = torch.tensor(rows, device=net.mean.device), None
-    net.charset, net.length = wanted, length or net.length
+        if character.swapcase() in wanted:  # a digit, too
+            other = never
+        elif case is not None and case(character) in number:
+            own, other = number[case(character)], never
+        rows.append([own, other])
+    return torch.tensor(rows)
 
 
 def suit(
@@ -58,6 +73,7 @@ def suit(
     it is limited to that, and it is returned. It reads more evenly, too: see even_odds(). Other
     models need no ``images``: none is read then.
     """
+    net.case = None
     limit(net, characters, length)
     sample = list(images) if net.spec.cut == FOUND else []
     if not sample:
@@ -66,18 +82,48 @@ def suit(
     if len(sample) < LEAST_SAMPLE:
         return None
     prepared = torch.stack([model.prepare(net, image) for image in sample])
-    logits = model.read_logits(net, prepared) / net.temperature.cpu()
-    found = find_length(model.as_predictions(logits, net.charset)) if length is None else None
+    net.rows, rows = None, net.rows
+    all_logits = model.read_logits(net, prepared) / net.temperature.cpu()  # of all that it knows
+    net.rows = rows
+
+    def logits() -> Tensor:
+        """Return what the network as it is now reads, (N, length, classes)."""
+        return all_logits if net.rows is None else limited(all_logits, net.rows.cpu(), net.length)
+
+    found = find_length(model.as_predictions(logits(), net.charset)) if length is None else None
     if found is not None:
         limit(net, None, found)
-        logits = logits[:, :found]  # (N, length, classes)
-        logits[:, :, 0] = -torch.inf  # as limit() has it
+    length = length or found
+    # A letter that nobody told may be either case, as one that somebody told.
+    letters = "".join(dict.fromkeys(net.charset.lower())) if characters is None else net.charset
+    net.case = case = find_drawn_case(all_logits, net.known, letters, length)
+    if case is not None:
+        limit(net, characters or "".join(c for c in net.charset if case(c) == c), length)
     used = net.charset
     if characters is None:
-        used = find_characters(model.as_predictions(logits, net.charset))
-    used = occurring(logits, net.charset, used)
-    net.odds = even_odds(logits, net.charset, used).to(net.mean.device)
+        used = find_characters(model.as_predictions(logits(), net.charset))
+    used = occurring(logits(), net.charset, used)
+    net.odds = even_odds(logits(), net.charset, used).to(net.mean.device)
     return found
+
+
+def find_drawn_case(logits: Tensor, known: str, wanted: str, length: int | None) -> Case | None:
+    """Return str.lower or str.upper if a site seems to draw all its letters so, else None.
+
+    It does if its images are read more surely when all other letters are ruled out. Labels do not
+    tell, nor does a count: a network that does not know a font takes many a D for an n.
+
+    ``logits`` is (N, L, classes) of all that the network knows, calibrated.
+    """
+
+    def confidence(case: Case | None) -> float:
+        """Return the mean confidence in the images if letters are drawn so; None: as it comes."""
+        rows = rows_of(known, wanted, length, case)
+        read = limited(logits, rows, length or logits.shape[1])
+        return read.softmax(dim=2).amax(dim=2).prod(dim=1).mean().item()
+
+    cases: tuple[Case | None, ...] = (None, str.lower, str.upper)
+    return max(cases, key=confidence)
 
 
 def find_length(read: list[Prediction]) -> int | None:
@@ -141,23 +187,8 @@ def of_a_kind(charset: str, used: str) -> list[Tensor]:
 
 
 def find_characters(read: Sequence[Prediction]) -> str:
-    """Return the characters that a site seems to use, sorted, by what was read in a sample of it.
-
-    If nearly all letters have one case, all get it.
-    """
-    counts = count_sure(read)
-    case = find_case(counts)
-    if case is not None:
-        for letter in [character for character in counts if character.isascii()]:
-            counts[case(letter)] += counts.pop(letter)
-    # The mean over the characters read, not over the charset: odd ones hardly count.
-    usual = sum(count**2 for count in counts.values()) / max(1, counts.total())
-    return "".join(sorted(letter for letter, count in counts.items() if count >= RARE * usual))
-
-
-def count_sure(read: Sequence[Prediction]) -> Counter[str]:
-    """Return how often each character was read surely."""
-    return Counter(
+    """Return the characters that a site seems to use, sorted, by what was read in a sample."""
+    counts = Counter(
         character
         for prediction in read
         for character, confidence in zip(
@@ -165,14 +196,6 @@ def count_sure(read: Sequence[Prediction]) -> Counter[str]:
         )
         if confidence >= SURE
     )
-
-
-def find_case(counts: Counter[str]) -> Callable[[str], str] | None:
-    """Return str.lower or str.upper if a site draws nearly all letters so, else None."""
-    small, capital = (
-        sum(counts[letter] for letter in letters)
-        for letters in (SHOW_THEIR_CASE, SHOW_THEIR_CASE.upper())
-    )
-    if max(small, capital) <= ONE_CASE * (small + capital):
-        return None
-    return str.lower if small > capital else str.upper
+    # The mean over the characters read, not over the charset: odd ones hardly count.
+    usual = sum(count**2 for count in counts.values()) / max(1, counts.total())
+    return "".join(sorted(letter for letter, count in counts.items() if count >= RARE * usual))

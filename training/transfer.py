@@ -22,7 +22,8 @@ def new_net(data: Dataset, head: str, start: CaptchaNet | None) -> CaptchaNet:
     if start is None:
         net.set_normalisation(data.train.images)
     else:
-        copy_matching_weights(net, start, drawn_case(start, data.train.images))
+        case = drawn_case(start, data.train.images, data.charset)
+        copy_matching_weights(net, start, case)
     net.to(model.best_device())
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -66,13 +67,17 @@ def copy_matching_weights(
             value.copy_(given)
 
 
-def drawn_case(trained: CaptchaNet, images: Tensor) -> Callable[[str], str]:
-    """Return str.lower or str.upper if nearly all letters are drawn so, else str.
+def drawn_case(trained: CaptchaNet, images: Tensor, charset: str) -> Callable[[str], str]:
+    """Return str.lower or str.upper if all letters are drawn so, else str.
 
     A general network reads some of the images, (N, channels, H, W) uint8, as they are prepared for
-    another one; any other network knows its own site's labels only.
+    another one, whose ``charset`` says what can be read; any other network knows its own site's
+    labels only.
     """
-    if trained.spec.cut != FOUND or len(images) == 0:
+    known = {*trained.charset, *trained.charset.swapcase()}
+    wanted = "".join(character for character in charset if character in known)
+    if trained.spec.cut != FOUND or len(images) == 0 or not wanted:
         return str
     sample = sample_of(images).expand(-1, trained.spec.channels, -1, -1)
-    return limits.find_case(limits.count_sure(model.read_images(trained, sample))) or str
+    logits = model.read_logits(trained, sample) / trained.temperature.cpu()
+    return limits.find_drawn_case(logits, trained.charset, wanted, None) or str

@@ -7,7 +7,6 @@ import model
 from files.images import FOUND
 from reading import limits
 from training.transfer import copy_matching_weights, drawn_case
-from utils import Prediction
 
 
 def test_what_both_networks_know_is_copied():
@@ -96,23 +95,39 @@ def test_a_site_that_draws_capitals_starts_from_them_whatever_its_labels_say():
     assert torch.equal(own[:4], theirs[[0, 1, 2, 5]])
 
 
+# Of the blank, a, b, A, B and 1.
+CAPITAL_B_OR_SMALL_A = [0.01, 0.42, 0, 0, 0.56, 0.01]
+CAPITAL_A = [0.01, 0, 0, 0.97, 0.01, 0.01]
+SMALL_A = [0.01, 0.97, 0.01, 0, 0, 0.01]
+ONE = [0.01, 0, 0, 0, 0, 0.99]
+
+
 @pytest.mark.parametrize(
-    ("texts", "case"),
-    [(["ABDE"], str.upper), (["abDE"], str), (["aB1"] * 9 + ["bb"] * 99, str.lower)],
+    ("chances", "case"),
+    [
+        ([CAPITAL_B_OR_SMALL_A, CAPITAL_A], str.upper),  # the first is surer without small ones
+        ([CAPITAL_B_OR_SMALL_A, SMALL_A], str.lower),
+        ([CAPITAL_B_OR_SMALL_A, CAPITAL_A, SMALL_A], str),
+        ([ONE], str),
+    ],
 )
-def test_the_case_is_what_a_general_network_reads_in_a_sample(monkeypatch, texts, case):
-    general = small_net(channels=3)
+def test_the_case_is_that_in_which_a_general_network_reads_a_sample_more_surely(
+    monkeypatch, chances, case
+):
+    general = small_net(channels=3, charset="abAB1", length=1)
     images = random_images(450, small_net())  # grey ones
     seen = []
 
     def read(net, sample):
         seen.append(sample.shape)
-        return [Prediction(text, 0.9, [0.9] * len(text)) for text in texts]
+        return torch.tensor(chances).log()[:, None]  # (N, 1, 6)
 
-    monkeypatch.setattr(model, "read_images", read)
-    assert drawn_case(general, images) is str  # it knows one site only
+    monkeypatch.setattr(model, "read_logits", read)
+    assert drawn_case(general, images, "ab1") is str  # it knows one site only
     general.spec = general.spec._replace(cut=FOUND)
-    assert drawn_case(general, images[:0]) is str
+    assert drawn_case(general, images[:0], "ab1") is str
+    assert drawn_case(general, images, "xy") is str  # of which it knows none
     assert not seen
-    assert drawn_case(general, images) is case
-    assert seen == [(150, 3, 16, 48)]
+    assert drawn_case(general, images, "aby1") is case
+    assert drawn_case(general, images, "abAB1") is str  # the labels tell them apart
+    assert seen == [(150, 3, 16, 48)] * 2
