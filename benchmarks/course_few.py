@@ -43,7 +43,7 @@ CHANGES = [
 
 # What it is told that there is, which digits it is then asked about, and how they are plotted
 LIES = [
-    ("letters", "abcdefghijklmnopqrstuvwxyz", "0123456789", "all digits, told: only letters"),
+    ("half", "01234", "56789", "the digits 5 to 9, told: only 0 to 4"),
     ("nonsense", "012345678", "9", "the digit 9, told: no 9"),
 ]
 
@@ -107,13 +107,13 @@ def rounds() -> None:
     drawn = [forms.draw("noise", number, seed=7) for number in range(200)]
     images, labels = [np.asarray(image) for image, _ in drawn], [answer for _, answer in drawn]
     readers = {"before": Reader("practice", sample=utils.image_files(folder))}
-    for epochs, number in ((1, 1), (1, 3), (5, 2)):
+    for epochs, number in ((1, 1), (None, 2)):
         run = taught(f"rounds{epochs}", folder, number, SEEDS[0], f"EPOCHS={epochs}")
-        name = f"{number} rounds of {epochs}"
+        each = " and ".join(str(training["epochs"]) for training in run.metrics["trainings"])
         if run.metrics["unlearnt"]:  # then the model that ships was kept
-            print(f"{name}: {run.output.splitlines()[-2]}")
+            print(f"{number} rounds of {each}: {run.output.splitlines()[-2]}")
         else:
-            readers[name] = reader_of(run)
+            readers[f"{number} rounds of {each}"] = reader_of(run)
     read = {name: reader.read_all(images) for name, reader in readers.items()}
     for name, predictions in read.items():
         pairs = zip(predictions, labels, strict=True)

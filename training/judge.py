@@ -18,7 +18,6 @@ from training.metrics import confusion_counts, describe
 from training.pseudo_labels import Round
 from training.runs import Training
 
-UNLEARNT = 0.9  # who expects less than this share of what its first teacher did has unlearnt
 SPREAD = 0.05  # how far the accuracy that a network expects without any label is off, see README
 
 
@@ -48,14 +47,15 @@ def judge_without_labels(
 
     It expects to read as large a share of the images as its mean confidence says, in those that it
     did not learn from. TEMPERATURE makes up for its being too sure; how well, differs from site to
-    site by some SPREAD. If it has UNLEARNT, that with which it began is kept, ``start``.
+    site by some SPREAD. If its first teacher expected more, that with which it began is kept,
+    ``start``.
     """
     unseen = images[pseudo_labels.is_held_out(images)]
     net = rounds[-1].training.net
     before = confidences_of(rounds[0].teacher_logits)
     confidences = confidences_of(pseudo_labels.read(net, unseen, net.charset))
     afterwards = confidences.mean().item()
-    unlearnt = afterwards < UNLEARNT * before.mean().item()
+    unlearnt = afterwards < before.mean().item()
     if unlearnt and start is not None:
         net, confidences = start, before
     expected = confidences.mean().item()
@@ -127,8 +127,8 @@ def print_expected(figures: dict[str, Any]) -> None:
         afterwards = 100 * figures["expected_image_accuracy_afterwards"]
         print(
             f"Before it taught itself it expected {before:.0f} %, afterwards {afterwards:.0f} %: "
-            "it has unlearnt, so the model it began with is kept. Leave EPOCHS as it is, or label "
-            "some 50 images."
+            "it has rather unlearnt, so the model it began with is kept. Leave EPOCHS as it is, or "
+            "label some 50 images."
         )
 
 
