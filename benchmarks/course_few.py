@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image
 
 import utils
 from benchmarks import course
@@ -101,11 +102,27 @@ def taught(name: str, folder: Path, rounds: int, seed: int, *settings: str) -> c
     )  # fmt: skip
 
 
+def leaning(number: int, seed: int) -> tuple[np.ndarray, str]:
+    """Draw a captcha of a site that the model does not know: ``simple``, leaning by 45 degrees."""
+    image, answer = forms.draw("simple", number, seed)
+    width, height = image.size
+    lean = (1, 1, -height, 0, 1, 0)  # x + y - height, y: where each pixel comes from
+    ground = image.getpixel((0, 0))
+    size = (width + height, height)
+    leant = image.transform(
+        size, Image.Transform.AFFINE, lean, Image.Resampling.BILINEAR, fillcolor=ground
+    )
+    return np.asarray(leant), answer
+
+
 def rounds() -> None:
-    """Let it teach itself a form that it reads mostly: too briefly, and longer."""
-    folder = course.fetch("noise", 150, WORK_FOLDER / "noise")
-    drawn = [forms.draw("noise", number, seed=7) for number in range(200)]
-    images, labels = [np.asarray(image) for image, _ in drawn], [answer for _, answer in drawn]
+    """Let it teach itself a form that it reads badly: too briefly, and longer."""
+    folder = WORK_FOLDER / "leaning"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(300):
+        Image.fromarray(leaning(number, seed=0)[0]).save(folder / f"{number}.png")
+    drawn = [leaning(number, seed=7) for number in range(200)]
+    images, labels = [image for image, _ in drawn], [answer for _, answer in drawn]
     readers = {"before": Reader("practice", sample=utils.image_files(folder))}
     for epochs, number in ((1, 1), (None, 2)):
         run = taught(f"rounds{epochs}", folder, number, SEEDS[0], f"EPOCHS={epochs}")
