@@ -126,8 +126,7 @@ def share_read(
     """Return the share of images that a model reads correctly."""
     net, _ = model.load_model(file)
     if characters is not None:
-        known = {*net.charset.lower(), *net.charset.upper()}
-        characters = "".join(c for c in characters if c in known)
+        characters = limits.readable(characters, net.charset)
     limits.suit(net, read_sample(images), characters, None)
     batch = torch.stack([model.prepare(net, read_image(image)) for image in images])
     read = model.read_images(net, batch)

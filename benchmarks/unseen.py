@@ -95,8 +95,7 @@ def main() -> None:
 def read_ours(files: Sequence[Path], characters: str) -> tuple[list[Prediction], float]:
     """Read images as predict.py does; return the predictions and the seconds it took."""
     net, _ = model.load_model(utils.model_file(MODEL_FILE))
-    known = {*net.charset.lower(), *net.charset.upper()}
-    limits.suit(net, read_sample(files), "".join(c for c in characters if c in known), None)
+    limits.suit(net, read_sample(files), limits.readable(characters, net.charset), None)
     started = time.perf_counter()
     predictions = []
     for batch in (files[start : start + 256] for start in range(0, len(files), 256)):

@@ -42,6 +42,11 @@ def limit(net: CaptchaNet, characters: str | None, length: int | None) -> None:
     net.charset, net.length = wanted, length or net.length
 
 
+def readable(characters: str, known: str) -> str:
+    """Return those of some characters of which the charset ``known`` has either case."""
+    return "".join(c for c in characters if c in known or c.swapcase() in known)
+
+
 def rows_of(known: str, wanted: str, length: int | None, case: Case | None) -> Tensor:
     """Return which classes of the charset ``known`` together are the blank and each wanted one.
 

@@ -41,7 +41,7 @@ def judge(net: CaptchaNet, data: Dataset) -> tuple[dict[str, Any], Tensor]:
 
 
 def judge_without_labels(
-    start: CaptchaNet | None, rounds: Sequence[Round], images: Tensor
+    start: CaptchaNet, rounds: Sequence[Round], images: Tensor
 ) -> tuple[CaptchaNet, dict[str, Any]]:
     """Return the network to keep, and the figures of metrics.json, of one that taught itself.
 
@@ -56,7 +56,7 @@ def judge_without_labels(
     confidences = confidences_of(pseudo_labels.read(net, unseen, net.charset))
     afterwards = confidences.mean().item()
     unlearnt = afterwards < before.mean().item()
-    if unlearnt and start is not None:
+    if unlearnt:
         net, confidences = start, before
     expected = confidences.mean().item()
     reach = 1.96 * confidences.std().item() / len(unseen) ** 0.5 + SPREAD

@@ -74,8 +74,7 @@ def drawn_case(trained: CaptchaNet, images: Tensor, charset: str) -> Callable[[s
     another one, whose ``charset`` says what can be read; any other network knows its own site's
     labels only.
     """
-    known = {*trained.charset, *trained.charset.swapcase()}
-    wanted = "".join(character for character in charset if character in known)
+    wanted = limits.readable(charset, trained.charset)
     if trained.spec.cut != FOUND or len(images) == 0 or not wanted:
         return str
     sample = sample_of(images).expand(-1, trained.spec.channels, -1, -1)
