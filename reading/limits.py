@@ -75,8 +75,8 @@ def suit(
     """Limit a network, and suit a general one to a site, by a sample of its RGB images (H, W, 3).
 
     A general model finds its frame, and without ``length`` whether the labels have one length; then
-    it is limited to that, and it is returned. It reads more evenly, too: see even_odds(). Other
-    models need no ``images``: none is read then.
+    it is limited to that, and it is returned. It finds which case is drawn, and reads more evenly:
+    see find_drawn_case() and even_odds(). Other models need no ``images``: none is read then.
     """
     net.case = None
     limit(net, characters, length)
@@ -99,7 +99,7 @@ def suit(
     if found is not None:
         limit(net, None, found)
     length = length or found
-    # A letter that nobody told may be either case, as one that somebody told.
+    # Where nobody told the characters, both cases of a letter are one letter here, too.
     letters = "".join(dict.fromkeys(net.charset.lower())) if characters is None else net.charset
     net.case = case = find_drawn_case(all_logits, net.known, letters, length)
     if case is not None:
