@@ -25,14 +25,16 @@ def test_a_widened_network_says_the_same_and_all_that_is_new_can_learn(widths, c
     widen(new, old)
     old.eval()
     assert torch.allclose(new.eval()(images), old(images), atol=1e-4)
-    # After one step the new channels are listened to, after two all of their weights are used.
-    optimizer = torch.optim.SGD(new.parameters(), 0.1)
+    # After one step the new channels are listened to, and soon all of their weights are used.
+    optimizer = torch.optim.SGD(new.parameters(), 0.01)
     before = {name: weights.detach().clone() for name, weights in new.named_parameters()}
-    for _ in range(3):
+    for _ in range(4):
         optimizer.zero_grad()
-        new(images).square().sum().backward()
+        new(images).square().mean().backward()
         optimizer.step()
     for name, weights in new.named_parameters():
+        assert weights.isfinite().all()
         if weights.ndim == 4:
             moved = (weights != before[name]).flatten(1).any(dim=1)
-            assert moved.float().mean() > 0.5, name
+            # In front of a ReLU, some channels may be dead.
+            assert moved.float().mean() >= (0.5 if "conv" in name else 1), name
