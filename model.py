@@ -50,8 +50,7 @@ HEADS = ("attention", "flatten")
 WIDTHS = (16, 32, 64, 128)  # channels after each block; the model that ships has more
 POOLS = ((2, 2), (2, 1), (1, 2), (2, 1))  # of the blocks: letters need width more than height
 MAX_WIDTH = 1024  # channels
-MAX_LENGTH = 1000  # characters in a label
-MAX_WEIGHTS = 100_000_000  # of the head
+MAX_LENGTH, MAX_WEIGHTS = 1000, 100_000_000  # characters in a label, weights of the head
 MODEL_NAME = "captcha.safetensors"  # in a model folder
 SURE = 0.98  # an image read with this confidence at first sight is looked at once only
 FORMAT = "captcha-recognizer 2"  # stands in every model file
@@ -157,6 +156,7 @@ class FlattenHead(nn.Module):
 
     def __init__(self, channels: int, places: int, length: int, classes: int) -> None:
         super().__init__()
+        self.length = length
         self.squeeze = nn.Conv2d(channels, 32, 1)
         self.dropout = nn.Dropout(0.2)
         self.classifiers = nn.ModuleList(nn.Linear(32 * places, classes) for _ in range(length))
@@ -195,13 +195,12 @@ class CaptchaNet(nn.Module):
             raise ValueError("HEAD=flatten reads images of one size; a general model needs all.")
         self.charset, self.length, self.spec, self.head_name = charset, length, spec, head
         self.widths, self.context = tuple(widths), context
-        # reading/limits.py makes the charset another than what the classifier knows. Then there is
-        # a row for each class, (classes, 2): the classes of the classifier that together are it.
+        # A site may use less than the classifier knows (reading/limits.py): rows (classes, 2) say
+        # which of its classes together are one, odds (classes,) the log of what makes it likelier.
         self.known = charset
         self.case: Callable[[str], str] | None = None  # str.lower or str.upper: it reads these only
-        self.register_buffer("rows", None, persistent=False)
-        # And what makes a class more likely on this site, (classes,), by its logarithm.
-        self.register_buffer("odds", None, persistent=False)
+        self.register_buffer("rows", None)
+        self.register_buffer("odds", None)
         # Normalisation is part of the network, so whoever loads it cannot forget or change it.
         self.register_buffer("mean", torch.full((spec.channels, 1, 1), 127.5))
         self.register_buffer("std", torch.full((spec.channels, 1, 1), 127.5))
@@ -227,7 +226,7 @@ class CaptchaNet(nn.Module):
         if not 0 < length <= MAX_LENGTH or weights > MAX_WEIGHTS:
             size = f"{spec.width} x {spec.height} pixels and {length} characters"
             raise ValueError(f"no {head} network can be made for {size}.")
-        self.head: nn.Module
+        self.head: AttentionHead | FlattenHead
         if head == "attention":
             self.head = AttentionHead(widths[-1], width, length, classes)
         else:
@@ -241,11 +240,9 @@ class CaptchaNet(nn.Module):
 
     def architecture(self) -> dict[str, Any]:
         """Return what build() needs to build this network anew, as plain values."""
-        if self.rows is not None or self.odds is not None:
-            raise ValueError("a limited network is for reading only; load the model again.")
         names = {"charset": self.charset, "length": self.length, "head": self.head_name}
-        trunk = {"widths": self.widths, "context": self.context}
-        return {**names, **trunk, "input": self.spec._asdict()}
+        trunk = {"widths": self.widths, "context": self.context, "input": self.spec._asdict()}
+        return {**names, **trunk, "known": self.known, "positions": self.head.length}
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, (B, length, classes)."""
@@ -256,18 +253,19 @@ class CaptchaNet(nn.Module):
         x = (images.float() - self.mean) / self.std
         x = self.trunk(x.contiguous(memory_format=torch.channels_last))  # (B, C, h, w)
         logits, maps = self.head(x)
+        return self.as_read(logits), None if maps is None else maps[:, : self.length], x
+
+    def as_read(self, logits: Tensor) -> Tensor:
+        """Return logits of what the classifier knows as those of what the network reads."""
         if self.rows is not None:
             logits = limited(logits / self.temperature, self.rows, self.length) * self.temperature
-            maps = None if maps is None else maps[:, : self.length]
-        if self.odds is not None:
-            logits = logits + self.odds * self.temperature
-        return logits, maps, x
+        return logits if self.odds is None else logits + self.odds * self.temperature
 
 
 def limited(logits: Tensor, rows: Tensor, length: int) -> Tensor:
-    """Return calibrated logits (B, L, classes) as those of other classes, (B, length, len(rows)).
+    """Return calibrated logits (B, L, known) of what the classes in each row are together.
 
-    Each is what the two classes in its row are together: (len(rows), 2).
+    ``rows`` is (classes, 2), the logits are (B, length, classes).
     """
     # Probabilities add up, so logits by log-sum-exp; the last class never occurs.
     logits = F.pad(logits[:, :length], (0, 1), value=-torch.inf)
@@ -359,10 +357,7 @@ def decode_labels(classes: np.ndarray, charset: str) -> list[str]:
 
 
 def save_model(net: CaptchaNet, path: Path, about: dict[str, Any]) -> None:
-    """Write one file from which load_model() rebuilds the network.
-
-    ``about`` holds further plain values, such as the run's settings and its validation figures.
-    """
+    """Write one file, from which load_model() rebuilds the network, with plain values about it."""
     weights = {name: value.cpu().contiguous() for name, value in net.state_dict().items()}
     texts = {"architecture": json.dumps(net.architecture()), "about": json.dumps(about)}
     save_tensors(path, weights, {"format": FORMAT, **texts})
@@ -380,19 +375,26 @@ def load_model(path: Path) -> tuple[CaptchaNet, dict[str, Any]]:
         raise ValueError(f"{path} is not a model that this version of train_script.py wrote.")
     try:
         net = build(json.loads(texts["architecture"]))
+        net.rows, net.odds = weights.get("rows"), weights.get("odds")
         net.load_state_dict(weights)
+        knows = torch.zeros(1, net.head.length, len(net.known) + 1)
+        if net.as_read(knows).shape != (1, net.length, len(net.charset) + 1):
+            raise ValueError("what it reads does not fit what it knows")
         return net.eval(), json.loads(texts["about"])
-    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged, or of another version of this project.") from error
 
 
 def build(architecture: dict[str, Any]) -> CaptchaNet:
     """Return a network with fresh weights, as CaptchaNet.architecture() describes it."""
     charset, length = architecture["charset"], architecture["length"]
-    if type(charset) is not str or type(length) is not int:
-        raise TypeError("the charset must be a text and the length a whole number")
+    known, positions = architecture.get("known", charset), architecture.get("positions", length)
+    if not (type(charset) is type(known) is str and type(length) is type(positions) is int):
+        raise TypeError("the characters must be a text and the length a whole number")
     widths = architecture.get("widths", WIDTHS)
     if not all(type(width) is int and 0 < width <= MAX_WIDTH for width in widths):
         raise ValueError(f"{widths} are no numbers of channels")
     spec, context = input_spec(architecture["input"]), bool(architecture.get("context"))
-    return CaptchaNet(charset, length, spec, architecture["head"], widths, context)
+    net = CaptchaNet(known, positions, spec, architecture["head"], widths, context)
+    net.charset, net.length = charset, length
+    return net

@@ -27,8 +27,7 @@ def limit(net: CaptchaNet, characters: str | None, length: int | None) -> None:
 
     A character's probability is its own plus that of its other case, unless that one is wanted
     too: a site's labels may be small letters although it draws capitals. If suit() found that it
-    draws one case, that alone counts. Such a network is for reading only. Raises ValueError for
-    what the network cannot read.
+    draws one case, that alone counts. Raises ValueError for what the network cannot read.
     """
     if characters is None and length is None:
         return
@@ -50,23 +49,31 @@ def readable(characters: str, known: str) -> str:
 def rows_of(known: str, wanted: str, length: int | None, case: Case | None) -> Tensor:
     """Return which classes of the charset ``known`` together are the blank and each wanted one.
 
-    (1 + wanted characters, 2). A character's are its own and its other case; its own if both are
-    wanted, and else that in which a site draws all letters, if it is known. The blank has none if
-    there is a length. What is no class has the number after the last one.
+    (1 + wanted characters, 2). The blank has none if there is a length. What is no class has the
+    number after the last one. Raises ValueError for a character that is not known in any case.
     """
     number = {character: i for i, character in enumerate(known, start=1)}
     never = len(known) + 1
     rows = [[never if length else 0, never]]
     for character in wanted:
-        own, other = (number.get(c, never) for c in (character, character.swapcase()))
-        if own == other == never:
+        if not readable(character, known):
             raise ValueError(f"CHARACTERS has {character!r}, which the model cannot read.")
-        if character.swapcase() in wanted:  # a digit, too
-            other = never
-        elif case is not None and case(character) in number:
-            own, other = number[case(character)], never
-        rows.append([own, other])
+        drawn = [number[one] for one in drawn_as(character, known, wanted, case)]
+        rows.append(drawn + [never] * (2 - len(drawn)))
     return torch.tensor(rows)
+
+
+def drawn_as(character: str, known: str, wanted: str, case: Case | None) -> list[str]:
+    """Return which ``known`` characters a site may draw where its labels have this one.
+
+    Itself and its other case; itself alone if both are ``wanted``, since then labels tell them
+    apart; and else that in which the site draws all letters, if it is known.
+    """
+    other = character.swapcase()
+    drawn = [character] if other in wanted else [character, other]  # a digit has no other
+    if other not in wanted and case is not None and case(character) in known:
+        drawn = [case(character)]
+    return [one for one in drawn if one in known]
 
 
 def suit(

@@ -246,12 +246,18 @@ def test_a_model_file_with_any_bit_flipped_is_refused(tmp_path):
     [
         {"charset": ["a", "b", "c"]}, {"length": 2.5}, {"length": True}, {"height": 48.0},
         {"height": 8}, {"width": 0}, {"channels": 10**9}, {"channels": 2}, {"cut": [1, 1, 0, 0]},
-        {"cut": [0, 0, 1, float("nan")]}, {"cut": "elsewhere"}, {"head": "other"},
+        {"cut": [0, 0, 1, float("nan")]}, {"cut": "elsewhere"}, {"head": "other"}, {"known": 3},
+        {"known": "abcd"}, {"charset": "ab"}, {"rows": torch.zeros(4, 2)},
+        {"rows": torch.full((4, 2), 5)}, {"rows": torch.zeros(3, 2, dtype=torch.int64)},
+        {"odds": torch.zeros(3)},
+        {"positions": 5}, {"positions": 2}, {"positions": "3"},
     ],
 )  # fmt: skip
 def test_a_model_file_forged_with_its_checksum_is_refused_when_loaded(tmp_path, forged):
     """Not later, when an image is read with it, nor after asking for gigabytes."""
     net, file = small_net(), tmp_path / model.MODEL_NAME
+    for name in ("rows", "odds") & forged.keys():
+        setattr(net, name, forged.pop(name))
     architecture = net.architecture()
     place = architecture["input"] if forged.keys() <= architecture["input"].keys() else architecture
     place.update(forged)

@@ -153,8 +153,8 @@ def damage(path, how):
     elif how == "one bit of a weight":
         path.write_bytes(data[:-20_000] + bytes([data[-20_000] ^ 1]) + data[-19_999:])
     elif how == "one letter of the charset":
-        assert data.count(b"abc") == 1
-        path.write_bytes(data.replace(b"abc", b"abd"))
+        assert data.count(b"abc") == 2  # what it reads, what it knows
+        path.write_bytes(data.replace(b"abc", b"abd", 1))
     else:
         forge(path, how)
 

@@ -84,7 +84,7 @@ def charset_beside(folder: Path, teacher: CaptchaNet) -> str:
 def as_teacher(net: CaptchaNet, data: Dataset) -> CaptchaNet | None:
     """Return a copy of a network that reads what the labels of a dataset can have, if it can."""
     teacher = copy.deepcopy(net).eval()
-    known = limits.readable(data.charset, net.charset)
+    known = limits.readable(data.charset, net.known)
     if not known or net.head_name == "flatten":  # which reads images of one size only
         return None
     lengths = {len(label) for label in data.train.labels}

@@ -73,14 +73,25 @@ def test_what_the_model_cannot_read_is_refused(characters, length, words):
     assert (net.charset, net.length, net.rows) == ("abS", 3, None)
 
 
-def test_a_network_that_is_limited_or_evened_is_not_saved(tmp_path):
-    limited, evened = small_net(), small_net()
-    limits.limit(limited, None, 2)
-    evened.odds = torch.zeros(4)
-    for net in (limited, evened):
-        with pytest.raises(ValueError, match="for reading only"):
-            model.save_model(net, tmp_path / "net.safetensors", {})
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("head", model.HEADS)
+def test_a_network_that_is_limited_and_evened_is_kept_so(tmp_path, head):
+    net = small_net(head, charset="aAbBc1", length=5)
+    limits.limit(net, "ab1", 2)
+    net.odds = torch.tensor([0, 1, -1.0, 0.5])
+    net.temperature.fill_(1.7)
+    images = random_images(5, net)
+
+    def assert_alike(one, other):
+        read, expected = (model.compute_logits(each, images) for each in (one, other))
+        assert torch.allclose(read, expected, atol=1e-5)
+
+    model.save_model(net, tmp_path / "net.safetensors", {})
+    loaded, _ = model.load_model(tmp_path / "net.safetensors")
+    assert (loaded.charset, loaded.length) == ("ab1", 2)
+    assert_alike(loaded, net)
+    limits.limit(net, "Ac", 1)  # and all that the classifier knows is there
+    limits.limit(loaded, "Ac", 1)
+    assert_alike(loaded, net)
 
 
 def general_net(**changes):

@@ -6,7 +6,9 @@ from torch.nn import functional as F  # noqa: N812
 import model
 from files.images import FOUND
 from reading import limits
-from training.transfer import copy_matching_weights, drawn_case
+from training import transfer
+from training.dataset import Dataset, Split, encode_labels
+from training.transfer import copy_matching_weights, drawn_case, new_net
 
 
 def test_what_both_networks_know_is_copied():
@@ -55,11 +57,19 @@ def test_a_character_starts_from_its_own_row_else_from_its_other_case_and_never_
         assert torch.equal(own[name][4], fresh[name][4])
 
 
-def test_a_limited_network_teaches_none():
-    old = small_net()
-    limits.limit(old, "ab", None)
-    with pytest.raises(ValueError, match="for reading only"):
-        copy_matching_weights(small_net(), old)
+def test_a_limited_network_teaches_all_that_it_knows():
+    old, whole, new = small_net(charset="abB1"), small_net(charset="abB1"), small_net(charset="Ab1")
+    for net in (old, whole):
+        for parameter in net.parameters():
+            torch.manual_seed(parameter.numel())
+            torch.nn.init.normal_(parameter)
+    limits.limit(old, "b", 2)
+    old.odds = torch.tensor([0.0, 1])
+    copies = []
+    for trained in (old, whole):
+        copy_matching_weights(new, trained)
+        copies.append(model.compute_logits(new, random_images(4, new)))
+    assert torch.equal(*copies)
 
 
 @pytest.mark.parametrize("head", model.HEADS)
@@ -85,14 +95,57 @@ def test_grey_and_coloured_networks_see_the_same_grey_image_alike():
         assert torch.allclose(by_old, by_new, atol=1e-3)
 
 
-def test_a_site_that_draws_capitals_starts_from_them_whatever_its_labels_say():
-    old, new = small_net(charset="abAB1"), small_net(charset="ab1c")
-    torch.nn.init.normal_(old.head.classifier.weight)
-    copy_matching_weights(new, old, str.upper)
-    own, theirs = new.head.classifier.weight, old.head.classifier.weight
-    assert torch.equal(own[:4], theirs[[0, 3, 4, 5]])  # blank, A, B, 1
-    copy_matching_weights(new, old)
-    assert torch.equal(own[:4], theirs[[0, 1, 2, 5]])
+def labelled(net, labels):
+    """Return a dataset of random images with these labels."""
+    charset, length = "".join(sorted(set("".join(labels)))), max(map(len, labels))
+    images = random_images(len(labels), net)
+    split = Split(labels, images, torch.from_numpy(encode_labels(labels, charset, length)))
+    return Dataset(charset, length, net.spec, split, split, split, [])
+
+
+@pytest.mark.parametrize(
+    ("case", "known", "rows", "their_rows"),
+    [
+        (
+            None,
+            "1aAB\N{SNOWMAN}",
+            [[0, 6], [1, 6], [2, 3], [4, 6], [5, 6]],
+            [[0], [5], [1, 2], [3]],
+        ),
+        (str.upper, "1AB\N{SNOWMAN}", [[i, 5] for i in range(5)], [[0], [5], [2], [3]]),
+        (str.lower, "1aB\N{SNOWMAN}", [[i, 5] for i in range(5)], [[0], [5], [1], [3]]),
+    ],
+)
+def test_a_letter_keeps_what_is_known_of_each_case_in_which_it_may_be_drawn(
+    monkeypatch, tmp_path, case, known, rows, their_rows
+):
+    """Of the blank, 1, a, b, snowman, which is new; ``their_rows`` are those of the trained one."""
+    general = small_net(charset="aABC1").eval()
+    for parameter in general.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    monkeypatch.setattr(transfer, "drawn_case", lambda *_: case)
+    data = labelled(general, ["1a", "b\N{SNOWMAN}"])
+    net = new_net(data, "attention", general).eval()
+    assert (net.charset, net.known, net.rows.tolist()) == ("1ab\N{SNOWMAN}", known, rows)
+
+    theirs = model.compute_logits(general, data.train.images)[:, :2].softmax(2)
+    theirs = torch.stack([theirs[:, :, some].sum(2) for some in their_rows], 2)  # (N, L, 4)
+    logits = model.compute_logits(net, data.train.images)
+    read = logits.softmax(2)[:, :, :4]  # so much goes to the snowman
+    assert torch.allclose(read / read.sum(2, True), theirs / theirs.sum(2, True), atol=1e-3)
+
+    model.save_model(net, tmp_path / "net.safetensors", {})
+    loaded, _ = model.load_model(tmp_path / "net.safetensors")
+    assert torch.allclose(model.compute_logits(loaded, data.train.images), logits, atol=1e-5)
+    monkeypatch.undo()
+    again = new_net(data, "attention", loaded).eval()  # some more labels were typed
+    assert torch.allclose(model.compute_logits(again, data.train.images), logits, atol=1e-5)
+
+
+def test_labels_that_tell_cases_apart_need_a_row_each():
+    general = small_net(charset="aAb1")
+    net = new_net(labelled(general, ["aA", "Bb"]), "attention", general)
+    assert (net.charset, net.known, net.rows) == ("ABab", "ABab", None)
 
 
 # Of the blank, a, b, A, B and 1.
@@ -107,8 +160,8 @@ ONE = [0.01, 0, 0, 0, 0, 0.99]
     [
         ([CAPITAL_B_OR_SMALL_A, CAPITAL_A], str.upper),  # the first is surer without small ones
         ([CAPITAL_B_OR_SMALL_A, SMALL_A], str.lower),
-        ([CAPITAL_B_OR_SMALL_A, CAPITAL_A, SMALL_A], str),
-        ([ONE], str),
+        ([CAPITAL_B_OR_SMALL_A, CAPITAL_A, SMALL_A], None),
+        ([ONE], None),
     ],
 )
 def test_the_case_is_that_in_which_a_general_network_reads_a_sample_more_surely(
@@ -123,11 +176,11 @@ def test_the_case_is_that_in_which_a_general_network_reads_a_sample_more_surely(
         return torch.tensor(chances).log()[:, None]  # (N, 1, 6)
 
     monkeypatch.setattr(model, "read_logits", read)
-    assert drawn_case(general, images, "ab1") is str  # it knows one site only
+    assert drawn_case(general, images, "ab1") is None  # it knows one site only
     general.spec = general.spec._replace(cut=FOUND)
-    assert drawn_case(general, images[:0], "ab1") is str
-    assert drawn_case(general, images, "xy") is str  # of which it knows none
+    assert drawn_case(general, images[:0], "ab1") is None
+    assert drawn_case(general, images, "xy") is None  # of which it knows none
     assert not seen
     assert drawn_case(general, images, "aby1") is case
-    assert drawn_case(general, images, "abAB1") is str  # the labels tell them apart
+    assert drawn_case(general, images, "abAB1") is None  # the labels tell them apart
     assert seen == [(150, 3, 16, 48)] * 2
