@@ -188,8 +188,7 @@ def teach_itself(
     print(runs.describe_device(model.best_device()))
     pupil = functools.partial(train_pupil, hyper=hyper, labels=0)
     done = pseudo_labels.self_train(teacher, data, images, rounds, pupil)
-    assert hyper.start is not None  # see check()
-    net, figures = judge.judge_without_labels(hyper.start, done, images)
+    net, figures = judge.judge_without_labels(teacher, done, images)
     figures["constants"] = constants
     runs.keep_model(net, model_folder, figures, done[-1].training.history)
     judge.save_readings(done, images, model_folder)

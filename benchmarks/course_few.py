@@ -127,7 +127,7 @@ def rounds() -> None:
     for epochs, number in ((1, 1), (None, 2)):
         run = taught(f"rounds{epochs}", folder, number, SEEDS[0], f"EPOCHS={epochs}")
         each = " and ".join(str(training["epochs"]) for training in run.metrics["trainings"])
-        if run.metrics["unlearnt"]:  # then the model that ships was kept
+        if run.metrics["unlearnt"]:  # then its first teacher was kept
             print(f"{number} rounds of {each}: {run.output.splitlines()[-2]}")
         else:
             readers[f"{number} rounds of {each}"] = reader_of(run)

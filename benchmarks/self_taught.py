@@ -84,9 +84,7 @@ def measure(folder: Path, pattern: str) -> list[object]:
 
     before = share_read(utils.PRACTICE_MODEL, test, labels, characters)
     metrics = json.loads((WORK_FOLDER / "model" / "metrics.json").read_text(encoding="utf-8"))
-    # Where it has unlearnt, the model that ships is kept, which knows too many characters.
-    told = characters if metrics.get("unlearnt") else None
-    after = share_read(WORK_FOLDER / "model" / model.MODEL_NAME, test, labels, told)
+    after = share_read(WORK_FOLDER / "model" / model.MODEL_NAME, test, labels, None)
     expected = metrics.get("expected_image_accuracy")
     shares = [
         f"{100 * share:.1f}" if share is not None else "" for share in (before, after, expected)

@@ -41,14 +41,13 @@ def judge(net: CaptchaNet, data: Dataset) -> tuple[dict[str, Any], Tensor]:
 
 
 def judge_without_labels(
-    start: CaptchaNet, rounds: Sequence[Round], images: Tensor
+    teacher: CaptchaNet, rounds: Sequence[Round], images: Tensor
 ) -> tuple[CaptchaNet, dict[str, Any]]:
     """Return the network to keep, and the figures of metrics.json, of one that taught itself.
 
     It expects to read as large a share of the images as its mean confidence says, in those that it
     did not learn from. TEMPERATURE makes up for its being too sure; how well, differs from site to
-    site by some SPREAD. If its first teacher expected more, that with which it began is kept,
-    ``start``.
+    site by some SPREAD. If its first ``teacher`` expected more, that one is kept.
     """
     unseen = images[pseudo_labels.is_held_out(images)]
     net = rounds[-1].training.net
@@ -57,7 +56,7 @@ def judge_without_labels(
     afterwards = confidences.mean().item()
     unlearnt = afterwards < before.mean().item()
     if unlearnt:
-        net, confidences = start, before
+        net, confidences = teacher, before
     expected = confidences.mean().item()
     reach = 1.96 * confidences.std().item() / len(unseen) ** 0.5 + SPREAD
     return net, about_trainings([one.training for one in rounds]) | {

@@ -49,8 +49,8 @@ def test_the_picture_of_attention_shows_each_position_where_it_attended():
 @pytest.mark.parametrize("sharper", [0.98, 1.02, 1.5])
 def test_who_expects_less_than_its_first_teacher_is_not_kept(monkeypatch, capsys, sharper):
     """A pupil whose mean confidence is so many times that of the first teacher."""
-    start, pupil = small_net(), small_net()
-    images = random_images(40, start)
+    teacher, pupil = small_net(), small_net()
+    images = random_images(40, teacher)
 
     def logits_of(confidence: float) -> torch.Tensor:
         """Return logits of the 4 images that are held out, (4, 1, 2), read with a confidence."""
@@ -60,11 +60,11 @@ def test_who_expects_less_than_its_first_teacher_is_not_kept(monkeypatch, capsys
     history = [{"epoch": 1, "seconds": 1.0}]
     training = Training(pupil, history, {}, 0.001, 36)
     rounds = [Round(36, logits_of(0.6), training)]
-    kept, figures = judge.judge_without_labels(start, rounds, images)
+    kept, figures = judge.judge_without_labels(teacher, rounds, images)
     judge.print_expected(figures)
     said = capsys.readouterr().out
     unlearnt = sharper < 1
-    assert kept is (start if unlearnt else pupil)
+    assert kept is (teacher if unlearnt else pupil)
     assert figures["unlearnt"] == unlearnt == ("Before it taught itself it expected 60 %" in said)
     expected = 0.6 if unlearnt else 0.6 * sharper
     assert figures["expected_image_accuracy"] == pytest.approx(expected, abs=1e-5)
