@@ -38,7 +38,7 @@ from training.dataset import Dataset
 from training.muon import optimizers_for
 from training.report import write_report
 from training.runs import History, Hyperparameters, Training, copy_weights
-from training.transfer import new_net
+from training.transfer import new_net, settle
 
 # ---- edit these ----------------------------------------------------------------------------------
 # train/, val/ and test/, made by split_data.py; None: no labels, only UNLABELLED_FOLDER
@@ -106,12 +106,14 @@ def main() -> None:
     if not parallel.part():
         return  # one process judges and keeps
     net, history, rate = trainings[-1].best_net(), trainings[-1].history, trainings[-1].rate
+    share = settle(net, start, data.val) if start and UNLABELLED_FOLDER is None else 1.0
 
     figures, test_logits = judge.judge(net, data)
     train_logits = model.compute_logits(net, data.train.images[:1000])
     late_findings = after_training(history, train_logits, data.train, rate)
     figures |= judge.about_trainings(trainings) | {
         "labelled_images": len(data.train.labels),
+        "share_of_training": share,  # of the way from the first weights to the last ones
         "device": net.mean.device.type,
         "findings": findings + late_findings,
         "constants": constants,

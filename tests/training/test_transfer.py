@@ -8,7 +8,7 @@ from files.images import FOUND
 from reading import limits
 from training import transfer
 from training.dataset import Dataset, Split, encode_labels
-from training.transfer import copy_matching_weights, drawn_case, new_net
+from training.transfer import copy_matching_weights, drawn_case, new_net, settle
 
 
 def test_what_both_networks_know_is_copied():
@@ -146,6 +146,33 @@ def test_labels_that_tell_cases_apart_need_a_row_each():
     general = small_net(charset="aAb1")
     net = new_net(labelled(general, ["aA", "Bb"]), "attention", general)
     assert (net.charset, net.known, net.rows) == ("ABab", "ABab", None)
+
+
+@pytest.mark.parametrize(("wrong", "share"), [(32, 0), (28, 0.25), (16, 0.5), (4, 0.75), (0, 1)])
+def test_as_much_of_a_training_is_taken_back_as_validation_asks_for(wrong, share):
+    """It began by reading all as a and now reads all as b; so many of 32 images are an a."""
+    start, net = small_net(charset="ab1", length=1), small_net(charset="abx", length=1)
+    for parameter in start.parameters():
+        torch.nn.init.normal_(parameter)
+    copy_matching_weights(net, start)
+    for one, bias in ((start, [-9.0, 2, -2, 0]), (net, [-9.0, -2, 2, -9])):
+        torch.nn.init.zeros_(one.head.classifier.weight)
+        one.head.classifier.bias.data = torch.tensor(bias)
+    torch.nn.init.ones_(net.trunk[0].weight)
+    first, last = (one.trunk[0].weight.clone() for one in (start, net))
+    val = labelled(net, ["a"] * wrong + ["b"] * (32 - wrong))
+    val = val.train._replace(targets=torch.tensor([[1]] * wrong + [[2]] * (32 - wrong)))
+    assert settle(net, start, val) == share
+    assert net.head.classifier.bias.tolist() == [-9, 2 - 4 * share, 4 * share - 2, -9]  # x is new
+    assert torch.allclose(net.trunk[0].weight, first + share * (last - first))
+
+
+def test_half_of_a_training_is_kept_unless_validation_says_otherwise():
+    start, net = small_net(), small_net()
+    val = labelled(net, ["abc"]).val
+    assert settle(net, start, val) == 0.5
+    start.head.classifier.bias.data[0] += 9  # before, it read nothing
+    assert settle(net, start, val) == 1
 
 
 # Of the blank, a, b, A, B and 1.
