@@ -1,4 +1,4 @@
-"""Beginning a training with the weights of another one."""
+"""Beginning a training with the weights of another one, and going part of the way back to them."""
 
 import torch
 from torch import Tensor
