@@ -86,7 +86,7 @@ def copy_matching_weights(net: CaptchaNet, trained: CaptchaNet, share: float = 1
             rows.append(row)
             their_rows.append(their_row)
     for name, value in own.items():
-        if name in ("temperature", "rows", "odds") or name not in theirs:
+        if name == "temperature" or name not in theirs:
             continue
         given = theirs[name].to(value.device)
         if name in ("mean", "std"):  # what the filters are used to; grey gets the mean of three
@@ -98,7 +98,7 @@ def copy_matching_weights(net: CaptchaNet, trained: CaptchaNet, share: float = 1
             # A grey image has the same value in all three channels: their weights add up.
             grey = given.sum(dim=1, keepdim=True)
             value.lerp_(grey.expand_as(value) / net.spec.channels, share)
-        elif value.shape == given.shape and value.is_floating_point():  # not batch norm's counts
+        elif value.shape == given.shape and value.is_floating_point():  # no counts, no rows
             value.lerp_(given, share)
 
 
