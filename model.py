@@ -389,7 +389,7 @@ def build(architecture: dict[str, Any]) -> CaptchaNet:
     """Return a network with fresh weights, as CaptchaNet.architecture() describes it."""
     charset, length = architecture["charset"], architecture["length"]
     known, positions = architecture.get("known", charset), architecture.get("positions", length)
-    if not (type(charset) is type(known) is str and type(length) is type(positions) is int):
+    if not (type(charset) is type(known) is str and type(length) is int):
         raise TypeError("the characters must be a text and the length a whole number")
     widths = architecture.get("widths", WIDTHS)
     if not all(type(width) is int and 0 < width <= MAX_WIDTH for width in widths):

@@ -311,7 +311,7 @@ def test_a_model_that_expects_less_than_before_is_not_kept(trained, tmp_path):
     done = run_here(
         "train_script.py", "SPLIT_FOLDER=None", f"UNLABELLED_FOLDER={images}", *SMALL,
         f"MODEL_FOLDER={tmp_path / 'model'}", f"START_FROM={start}",
-        "EPOCHS=1", "ROUNDS=1", "LEARNING_RATE=0.1",
+        "EPOCHS=1", "ROUNDS=1", "LEARNING_RATE=0.1", "CHARACTERS='01234567'",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "model" / "metrics.json").read_text())
@@ -322,7 +322,7 @@ def test_a_model_that_expects_less_than_before_is_not_kept(trained, tmp_path):
     kept, about = model.load_model(tmp_path / "model" / model.MODEL_NAME)
     began, _ = model.load_model(start)
     assert about["labelled_images"] == 0
-    assert kept.charset == began.charset
+    assert kept.charset == "01234567"  # its first teacher, which was told so
     assert all(torch.equal(kept.state_dict()[name], x) for name, x in began.state_dict().items())
 
 
@@ -399,6 +399,24 @@ def test_characters_that_no_label_has_yet_stay_known(trained, split, tmp_path):
     texts = [read.text for read in model.read_images(net, torch.stack(images))]
     assert len(texts) >= 3
     assert texts.count("7") > len(texts) / 2
+
+
+def test_what_a_training_spoils_is_taken_back(trained, split, tmp_path):
+    file = trained / model.MODEL_NAME
+    settings = ["EPOCHS=1", "TRAIN_IMAGES=40", "LEARNING_RATE=0.05", f"START_FROM={file}"]
+    done = train(split, tmp_path, *settings)
+    assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    share = written["share_of_training"]
+    assert share < 1
+    assert f"Kept {100 * share:.0f} % of what was learnt now" in done.stdout
+    assert float(history_of(tmp_path)[-1]["val_loss"]) > 2 * written["val"]["loss"]
+    first, _ = model.load_model(file)
+    kept, _ = model.load_model(tmp_path / model.MODEL_NAME)
+    last = torch.load(tmp_path / "last.pt", weights_only=True)["best"]
+    for name in ("trunk.0.weight", "head.classifier.bias"):
+        weights = [net.state_dict()[name] for net in (first, kept)]
+        assert torch.allclose(weights[1], weights[0].lerp(last[name], share), atol=1e-5)
 
 
 def empty_folder(split):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import model
 from files.images import InputSpec
+from reading import limits
 from reading.limits import even_odds, occurring
 from training import pseudo_labels
 from training.dataset import Dataset, Split, encode_labels, without_labels
@@ -251,6 +252,9 @@ def test_a_teacher_is_limited_to_what_labels_can_have_and_left_as_it_was():
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     few = pseudo_labels.as_teacher(net, dataset("ab+", 2, labelled("ab", "ba")))
     assert few.length == 3  # two labels do not show that all are as long
+    limits.limit(net, "b", None)
+    more = pseudo_labels.as_teacher(net, data)
+    assert more.charset == "ab"  # which its classifier still knows
 
 
 def test_sure_means_read_surely():

@@ -167,8 +167,17 @@ def test_as_much_of_a_training_is_taken_back_as_validation_asks_for(wrong, share
     assert torch.allclose(net.trunk[0].weight, first + share * (last - first))
 
 
+def test_a_colour_network_goes_a_share_of_the_way_to_a_grey_one():
+    grey, net = small_net(channels=1), small_net(channels=3)
+    torch.nn.init.constant_(grey.trunk[0].weight, 3)
+    torch.nn.init.constant_(net.trunk[0].weight, 2)
+    copy_matching_weights(net, grey, 0.25)
+    assert torch.allclose(net.trunk[0].weight, torch.tensor(2 * 0.75 + 1 * 0.25))
+
+
 def test_half_of_a_training_is_kept_unless_validation_says_otherwise():
     start, net = small_net(), small_net()
+    start.head.classifier.bias.data[0] += 0.2  # so the end is a little better
     val = labelled(net, ["abc"]).val
     assert settle(net, start, val) == 0.5
     start.head.classifier.bias.data[0] += 9  # before, it read nothing
