@@ -389,8 +389,8 @@ def build(architecture: dict[str, Any]) -> CaptchaNet:
     """Return a network with fresh weights, as CaptchaNet.architecture() describes it."""
     charset, length = architecture["charset"], architecture["length"]
     known, positions = architecture.get("known", charset), architecture.get("positions", length)
-    if not (type(charset) is type(known) is str and type(length) is int):
-        raise TypeError("the characters must be a text and the length a whole number")
+    if not (type(charset) is type(known) is str and type(length) is int and length > 0):
+        raise TypeError("the characters must be a text, the length a whole number above 0")
     widths = architecture.get("widths", WIDTHS)
     if not all(type(width) is int and 0 < width <= MAX_WIDTH for width in widths):
         raise ValueError(f"{widths} are no numbers of channels")

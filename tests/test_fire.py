@@ -250,6 +250,7 @@ def test_a_model_file_with_any_bit_flipped_is_refused(tmp_path):
         {"known": "abcd"}, {"charset": "ab"}, {"rows": torch.zeros(4, 2)},
         {"rows": torch.full((4, 2), 5)}, {"rows": torch.zeros(3, 2, dtype=torch.int64)},
         {"odds": torch.zeros(3)},
+        {"length": 0, "rows": torch.tensor([[0, 4], [1, 4], [2, 4], [3, 4]])},
         {"positions": 5}, {"positions": 2}, {"positions": "3"},
     ],
 )  # fmt: skip

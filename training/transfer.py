@@ -10,6 +10,7 @@ from reading import limits
 from reading.limits import Case
 from training.dataset import Dataset, Split, sample_of
 from training.metrics import score
+from training.runs import copy_weights
 
 SHARES = (0, 0.25, 0.5, 0.75, 1)  # of the way from a training's first weights to its last ones
 USUAL_SHARE, SPREAD = 0.5, 0.25  # the best one, and how far from it that usually lies
@@ -54,7 +55,7 @@ def settle(net: CaptchaNet, start: CaptchaNet, val: Split) -> float:
     that it lies in the middle. What ``start`` did not have stays as it is. (Wortsman et al. 2022,
     "Robust Fine-Tuning of Zero-Shot Models"; the prior is ours.)
     """
-    last = {name: value.clone() for name, value in net.state_dict().items()}
+    last = copy_weights(net)
 
     def go(share: float) -> float:
         """Go a share of the way from the first weights to the last; return how wrong it seems."""
