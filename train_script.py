@@ -89,7 +89,7 @@ def main() -> None:
             return
         characters = CHARACTERS or pseudo_labels.charset_beside(SPLIT_FOLDER / "train", teacher)
     assert SPLIT_FOLDER is not None  # see check()
-    data = dataset.load(SPLIT_FOLDER, TRAIN_IMAGES, SEED, characters or "")
+    data = dataset.load(SPLIT_FOLDER, TRAIN_IMAGES, SEED, characters, start, UNLABELLED_FOLDER)
     originals = audit.originals(SPLIT_FOLDER) if AUDIT_FOLDS else {}
     net = new_net(data, HEAD, start)
     print(runs.describe(net, len(data.train.labels)))

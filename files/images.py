@@ -16,6 +16,7 @@ from PIL import Image
 
 MAX_PIXELS = 4_000_000  # a captcha has 10 000; decoding a huge image would only fill the memory
 MAX_INPUT = 250_000  # pixels that a network sees; a forged model file could ask for any number
+MOST_STRETCH = 4
 MAX_BYTES = 4_000_000  # of one image file
 MAX_PARTS = 2000  # chunks, segments or blocks in it; millions of them would take hours to read
 
@@ -32,16 +33,19 @@ class InputSpec(NamedTuple):
     width: int
     channels: int  # 3, or 1 for grey
     cut: Box | str = WHOLE  # a box, WRITTEN or FOUND
+    stretch: float = 1.0  # how much wider it is seen than it is
 
 
 def input_spec(values: dict[str, Any]) -> InputSpec:
     """Return the InputSpec that a model file gives as plain values; raises ValueError."""
     spec = InputSpec(**values)
-    height, width, channels, cut = spec
+    height, width, channels, cut, stretch = spec
     if any(type(number) is not int for number in spec[:3]) or channels not in (1, 3):
         raise ValueError("height and width must be whole numbers, and channels 1 or 3.")
     if min(height, width) < 16 or height * width > MAX_INPUT:
         raise ValueError(f"{width} x {height} pixels are too few or too many.")
+    if type(stretch) not in (int, float) or not 1 / MOST_STRETCH <= stretch <= MOST_STRETCH:
+        raise ValueError(f"nothing can be stretched by {stretch}.")
     if cut in (WRITTEN, FOUND):
         return spec
     top, left, bottom, right = map(float, cut)
@@ -148,14 +152,19 @@ def crop(image: np.ndarray, cut: Box | str) -> np.ndarray:
 
     It is the whole image for FOUND: nothing is known yet of the other images of its site.
     """
-    if isinstance(cut, str):
-        cut = written_box(image) if cut == WRITTEN else WHOLE
     height, width = image.shape[:2]
-    top, left, bottom, right = cut
+    top, left, bottom, right = box_of(image, cut)
     first_row, first_column = round(top * height), round(left * width)
     last_row = max(round(bottom * height), first_row + 1)
     last_column = max(round(right * width), first_column + 1)
     return image[first_row:last_row, first_column:last_column]
+
+
+def box_of(image: np.ndarray, cut: Box | str) -> Box:
+    """Return what a cut leaves of an RGB image (H, W, 3), as a box."""
+    if isinstance(cut, str):
+        return written_box(image) if cut == WRITTEN else WHOLE
+    return cut
 
 
 def written_box(image: np.ndarray) -> Box:
@@ -183,11 +192,11 @@ def written_box(image: np.ndarray) -> Box:
 def fit_image(image: np.ndarray, spec: InputSpec) -> np.ndarray:
     """Return an RGB image (H, W, 3) as the network's input, (channels, height, width) uint8.
 
-    The cut is scaled to fit, with its proportions kept. The space that remains gets the image's
-    median colour, on the right and, in equal parts, above and below: the first character stays on
-    the left, where the network expects it.
+    The image is stretched, cut, and scaled to fit. The space that remains gets the image's median
+    colour, on the right and, in equal parts, above and below: the first character stays on the
+    left, where the network expects it.
     """
-    image = crop(image, spec.cut)
+    image = crop(stretched(image, spec.stretch), spec.cut)
     scale = min(spec.height / image.shape[0], spec.width / image.shape[1])
     new_height = max(1, min(spec.height, round(image.shape[0] * scale)))
     new_width = max(1, min(spec.width, round(image.shape[1] * scale)))
@@ -202,3 +211,17 @@ def fit_image(image: np.ndarray, spec: InputSpec) -> np.ndarray:
     top = (spec.height - new_height) // 2
     fitted[top : top + new_height, :new_width] = small.reshape(new_height, new_width, spec.channels)
     return fitted.transpose(2, 0, 1)  # (C, H, W)
+
+
+def stretched(image: np.ndarray, stretch: float) -> np.ndarray:
+    """Return an RGB image (H, W, 3) so many times as wide."""
+    height, width = image.shape[:2]
+    if stretch == 1:
+        return image
+    how = cv2.INTER_AREA if stretch < 1 else cv2.INTER_LINEAR
+    return cv2.resize(image, (stretched_width(width, stretch), height), interpolation=how)
+
+
+def stretched_width(width: int, stretch: float) -> int:
+    """Return how many pixels an image is wide after it is stretched; 1 or more."""
+    return (width * round(1000 * stretch) + 999) // 1000  # whole numbers: ONNX knows no other

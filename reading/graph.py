@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from files.images import WRITTEN, Box, InputSpec
+from files.images import WRITTEN, Box, InputSpec, stretched_width
 from model import SURE, CaptchaNet
 
 Edges = tuple[Tensor, Tensor, Tensor, Tensor]  # top, left, bottom, right in pixels, (N,) each
@@ -60,6 +60,8 @@ def fit_images(images: Tensor, spec: InputSpec) -> Tensor:
     its shortcuts, other ones on each processor, lead to the next level of grey.
     """
     x = images.permute(0, 3, 1, 2).float()  # (N, 3, H, W)
+    if spec.stretch != 1:
+        x = stretch_images(x, spec.stretch)
     edges = written_edges(x) if spec.cut == WRITTEN else box_edges(x, spec.cut)
     top, left, bottom, right = edges
     if spec.channels == 1:
@@ -91,6 +93,17 @@ def fit_images(images: Tensor, spec: InputSpec) -> Tensor:
     used_rows = (rows >= 0) & (rows < new_height[:, None])
     used = used_rows[:, None, :, None] & (columns < new_width[:, None])[:, None, None]
     return small.where(used, ground[:, :, None, None])
+
+
+def stretch_images(x: Tensor, stretch: float) -> Tensor:
+    """Return images (N, C, H, W) so many times as wide, as stretched() does."""
+    new_width = stretched_width(x.shape[3], stretch)
+    width = index(x, 3)[-1:] + 1  # (1,)
+    place = torch.arange(new_width, device=x.device, dtype=torch.float64)[None]  # (1, new)
+    shrink = torch.full_like(width, stretch) < 1
+    first, second = weights(place, width / new_width, width, shrink, index(x, 3)[None])
+    x = x @ (first + second).float().transpose(1, 2)  # (N, C, H, new)
+    return x.round() if stretch < 1 else (((x / 512).floor() + 2) / 4).floor()
 
 
 def weights(

@@ -11,6 +11,7 @@ import model
 from files.framing import find_frame
 from files.images import FOUND
 from model import CaptchaNet, limited
+from reading.scale import find_scale
 from utils import Prediction
 
 Case = Callable[[str], str]  # str.lower or str.upper
@@ -93,6 +94,7 @@ def suit(
     net.spec = find_frame(sample, net.spec.channels)
     if len(sample) < LEAST_SAMPLE:
         return None
+    net.spec = find_scale(net, sample, net.spec)
     prepared = torch.stack([model.prepare(net, image) for image in sample])
     net.rows, rows = None, net.rows
     all_logits = model.read_logits(net, prepared) / net.temperature.cpu()  # of all that it knows

@@ -251,7 +251,8 @@ def test_a_model_file_with_any_bit_flipped_is_refused(tmp_path):
         {"rows": torch.full((4, 2), 5)}, {"rows": torch.zeros(3, 2, dtype=torch.int64)},
         {"odds": torch.zeros(3)},
         {"length": 0, "rows": torch.tensor([[0, 4], [1, 4], [2, 4], [3, 4]])},
-        {"positions": 5}, {"positions": 2}, {"positions": "3"},
+        {"positions": 5}, {"positions": 2}, {"positions": "3"}, {"stretch": 0}, {"stretch": 99},
+        {"stretch": "2"}, {"stretch": float("nan")},
     ],
 )  # fmt: skip
 def test_a_model_file_forged_with_its_checksum_is_refused_when_loaded(tmp_path, forged):

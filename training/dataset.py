@@ -3,6 +3,7 @@
 Charset, label length, image size and colour are not settings: the labelled images determine them.
 """
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,9 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from files.framing import SAMPLE, find_frame, spread
+from files.framing import SAMPLE, find_frame, read_sample, spread
 from files.images import InputSpec, content_hash, decode_image, fit_image, read_image
 from files.split_names import CACHE, SPLITS, labelled_images, parse_split_name
+from model import CaptchaNet
+from reading import limits
+from reading.scale import find_scale
 from training.cache import load_images
 from utils import image_files, in_parallel, note
 
@@ -48,17 +52,31 @@ class Dataset(NamedTuple):
     files: list[Path]  # of train, val and test, in this order
 
 
-def load(folder: Path, train_images: int | None, seed: int, characters: str = "") -> Dataset:
+def load(
+    folder: Path,
+    train_images: int | None,
+    seed: int,
+    characters: str | None = None,
+    start: CaptchaNet | None = None,
+    unlabelled: Path | None = None,
+) -> Dataset:
     """Read a folder that split_data.py made; with ``train_images`` only so many to train on.
 
-    The charset has the ``characters`` too, whether or not a label has them.
+    The charset has the ``characters`` too, whether or not a label has them. The training images and
+    those of the folder ``unlabelled`` show which part of an image the network sees, and which scale
+    suits the network ``start`` with which the training begins.
     """
     files = {name: labelled_images(folder / name) for name in SPLITS}
     if train_images is not None:
         files["train"] = choose(files["train"], train_images, seed)
-    charset, length = learn_labels(files, characters)
+    charset, length = learn_labels(files, characters or "")
     sample = [file for file, _ in spread(files["train"], FRAME_IMAGES)]
-    spec = find_frame(list(in_parallel(read_image, sample, "looking")))
+    seen = list(in_parallel(read_image, sample, "looking"))
+    if unlabelled is not None:
+        seen += read_sample(image_files(unlabelled))
+    spec = find_frame(seen)
+    if start is not None:
+        spec = suited_scale(start, seen, spec, charset)
     paths = [file for name in SPLITS for file, _ in files[name]]
     cache = folder / CACHE if train_images is None else None  # which has all of the folder's images
     images = load_images(paths, spec, cache).split([len(files[name]) for name in SPLITS])
@@ -67,6 +85,18 @@ def load(folder: Path, train_images: int | None, seed: int, characters: str = ""
         for name, part in zip(SPLITS, images, strict=True)
     )
     return Dataset(charset, length, spec, train, val, test, paths)
+
+
+def suited_scale(
+    start: CaptchaNet, images: Sequence[np.ndarray], spec: InputSpec, charset: str
+) -> InputSpec:
+    """Return a frame in the scale that suits a trained network, if it reads such labels already."""
+    knows = limits.readable(charset, start.known) == charset
+    if start.head_name == "flatten" or not knows or len(images) < limits.LEAST_SAMPLE:
+        return spec
+    reader = copy.deepcopy(start).eval()
+    limits.limit(reader, charset, None)
+    return find_scale(reader, images, spec)
 
 
 def without_labels(charset: str, length: int, spec: InputSpec) -> Dataset:

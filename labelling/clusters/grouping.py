@@ -25,6 +25,7 @@ from sklearn.neighbors import NearestCentroid, NearestNeighbors
 
 import model
 import utils
+from files.images import InputSpec, box_of, stretched
 from labelling.clusters import segmentation
 from labelling.clusters.segmentation import Part
 from model import CaptchaNet
@@ -160,11 +161,19 @@ def attend_all(images: Sequence[np.ndarray], net: CaptchaNet) -> tuple[list[Crop
         middles = (maps.sum(dim=2) * columns).sum(dim=2) / maps.sum(dim=(2, 3)).clamp(min=1e-6)
         for i, image in enumerate(some):
             height, width = image.shape[:2]
-            scale = min(net.spec.height / height, net.spec.width / width)
-            xs = middles[i].numpy()[is_character[i]] / scale  # pixels of the image itself
+            xs = columns_of(middles[i].numpy()[is_character[i]], image, net.spec)
             crops.extend(boxes_around(xs, height, width, start + i))
             features.append(attended[i].numpy()[is_character[i]])
     return crops, np.concatenate(features)
+
+
+def columns_of(xs: np.ndarray, image: np.ndarray, spec: InputSpec) -> np.ndarray:
+    """Return which columns of an RGB image (H, W, 3) those are that fit_image() puts at ``xs``."""
+    height, width = image.shape[:2]
+    top, left, bottom, right = box_of(stretched(image, spec.stretch), spec.cut)
+    part_height, part_width = (bottom - top) * height, (right - left) * width * spec.stretch
+    scale = min(spec.height / part_height, spec.width / part_width)
+    return xs / (scale * spec.stretch) + left * width
 
 
 def boxes_around(xs: np.ndarray, height: int, width: int, image: int) -> list[Crop]:

@@ -32,8 +32,9 @@ def page(height, width, seed=0):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("cut", [WHOLE, (0.13, 0.2, 0.9, 0.77), WRITTEN])
-def test_the_graph_fits_images_of_any_size_as_opencv_does(cut, channels):
-    spec = InputSpec(40, 96, channels, cut)
+@pytest.mark.parametrize("stretch", [0.579, 1, 1.728])
+def test_the_graph_fits_images_of_any_size_as_opencv_does(stretch, cut, channels):
+    spec = InputSpec(40, 96, channels, cut, stretch)
     sizes = [(20, 48), (30, 90), (27, 200), (80, 192), (53, 99), (120, 60), (5, 300), (1, 1)]
     different = []
     for height, width in sizes:
@@ -42,7 +43,7 @@ def test_the_graph_fits_images_of_any_size_as_opencv_does(cut, channels):
         wanted = np.stack([fit_image(image, spec) for image in images]).astype(float)
         assert np.abs(fitted - wanted).max() <= 1, (height, width)
         different.append((fitted != wanted).mean())
-    assert np.mean(different) < 0.02  # on some processors OpenCV rounds in another way
+    assert np.mean(different) < 0.03  # on some processors OpenCV rounds in another way
     blank = np.full((1, 30, 90, 3), 77, np.uint8)
     assert (fit_images(torch.from_numpy(blank), spec) == 77).all()
 
@@ -67,6 +68,7 @@ def exported(request, tmp_path_factory):
     if request.param == "attention":
         net = decisive_net("attention", (0.05, 0.0, 0.95, 1.0), 3, context=True)
         limits.limit(net, "aB1", None)
+        net.spec = net.spec._replace(stretch=1.2)
     else:
         net = decisive_net("flatten", WRITTEN, 1)
     images = [page(*size, seed) for seed in range(8) for size in ((40, 90), (25, 61))]

@@ -113,7 +113,7 @@ def test_a_general_model_finds_its_frame_and_another_reads_no_sample(tmp_path):
     net, _ = model.load_model(tmp_path / "general.safetensors")
     assert net.spec.cut == FOUND
     limits.suit(net, site_images(12), None, None)
-    assert net.spec == (40, 64, 3, (0, 0, 1, 45 / 90))  # small images are enlarged
+    assert net.spec == InputSpec(40, 64, 3, (0, 0, 1, 45 / 90))  # small images are enlarged
     assert model.prepare(net, site_images(1)[0]).shape == (3, 40, 64)
     limits.suit(general_net(), [], None, None)
     own = small_net()

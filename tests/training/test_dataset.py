@@ -1,3 +1,4 @@
+import io
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,11 @@ from hypothesis import strategies as st
 import model
 from files.images import InputSpec, content_hash, fit_image, read_image
 from files.split_names import split_name
+from practice import forms
+from reading import limits
 from training import dataset
 from training.dataset import choose, encode_labels, load_unlabelled
+from utils import PRACTICE_MODEL
 
 
 def test_a_larger_number_of_training_images_includes_the_smaller_one():
@@ -50,3 +54,35 @@ def test_of_very_many_images_without_labels_an_even_sample_is_used(tmp_path, mon
     used = [fit_image(read_image(file), spec) for file in files[::3] if file not in files[3:7]]
     assert (some.numpy() == used).all()
     assert "Of the 30 images" in capsys.readouterr().err
+
+
+def test_the_scale_is_the_one_that_the_network_to_begin_with_reads_surest(tmp_path):
+    """Here of letters half as wide; by images without labels, too, if few have one."""
+    folder, others = tmp_path / "split", tmp_path / "others"
+    others.mkdir()
+    for number in range(44):
+        image, answer = forms.draw("ripple", number, seed=97)
+        buffer = io.BytesIO()
+        image.resize((image.width // 2, image.height)).save(buffer, "PNG")
+        data = buffer.getvalue()
+        name = split_name(answer, content_hash(data), "png")
+        split = ("train", "train", "val", "test")[number % 4]
+        file = folder / split / name if number < 40 else others / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    start, _ = model.load_model(PRACTICE_MODEL)
+    plain = dataset.load(folder, None, 0).spec
+    assert plain.stretch == 1
+    found = dataset.load(folder, None, 0, start=start)
+    assert found.spec.stretch > 1.3
+    height, width = found.train.images.shape[2:]
+    assert (height, width) == found.spec[:2]
+    assert width / height > 1.3 * plain.width / plain.height
+    assert (start.charset, start.rows) == (start.known, None)  # it is as it was
+    few = dataset.load(folder, 16, 0, start=start)
+    assert few.spec == plain  # of 16 images nothing is certain
+    assert dataset.load(folder, 16, 0, None, start, others).spec.stretch > 1.3  # four more
+    unknown = "".join(c for c in start.known if c not in found.charset.upper() + found.charset)
+    limits.limit(start, unknown, None)
+    start.known = start.charset
+    assert dataset.load(folder, None, 0, start=start).spec == plain  # it reads other characters

@@ -9,6 +9,7 @@ import pytest
 import model
 import utils
 from benchmarks import clusters as benchmark
+from files.images import WHOLE, WRITTEN, InputSpec, fit_image
 from labelling.clusters import grouping
 from labelling.clusters.grouping import Crop, Found
 from practice import forms
@@ -54,6 +55,21 @@ def test_a_network_attends_to_the_letters_themselves(simple, net):
     ]
     assert len(off) >= 290
     assert np.median(off) < 8  # pixels; the letters are 25 to 32 apart, columns of features 10
+
+
+@pytest.mark.parametrize("cut", [WHOLE, (0.1, 0.2, 0.9, 0.7), WRITTEN])
+@pytest.mark.parametrize("stretch", [0.694, 1, 1.728])
+def test_a_place_in_what_the_network_sees_is_found_in_the_image(stretch, cut):
+    """Of a thin letter in an image of 200 x 50 pixels, wherever it stands in the cut."""
+    spec = InputSpec(40, 152, 1, cut, stretch)
+    for column in (45, 70, 120, 138):
+        image = np.full((50, 200, 3), 255, np.uint8)
+        image[15:35, column - 2 : column + 3] = 0
+        image[20:30, 44:47] = image[20:30, 136:139] = 200  # something paler at both ends
+        dark = 255.0 - fit_image(image, spec)[0]
+        dark[dark < 100] = 0
+        seen = np.array([(dark.sum(axis=0) * (np.arange(152) + 0.5)).sum() / dark.sum()])
+        assert grouping.columns_of(seen, image, spec) == pytest.approx(column + 0.5, abs=1.5)
 
 
 def test_too_few_characters_are_refused(simple, net):
