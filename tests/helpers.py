@@ -12,7 +12,8 @@ from unittest import mock
 
 import torch
 
-from files.images import InputSpec
+from files.images import InputSpec, content_hash
+from files.split_names import split_name
 from model import CaptchaNet
 from practice import forms
 
@@ -107,6 +108,21 @@ def split_practice(folder: Path, count: int, form: str = "simple", size: int | N
         "LABEL_PATTERN=^([^-]+)-", cwd=folder,
     )  # fmt: skip
     return split
+
+
+def split_narrow(folder: Path, count: int) -> tuple[Path, Path]:
+    """Draw ``ripple`` half as wide; return a split folder of it, and one with four images more."""
+    split, others = folder / "split", folder / "others"
+    others.mkdir(parents=True)
+    for number in range(count + 4):
+        image, answer = forms.draw("ripple", number, seed=97)
+        buffer = io.BytesIO()
+        image.resize((image.width // 2, image.height)).save(buffer, "PNG")
+        data = buffer.getvalue()
+        part = split / ("train", "train", "val", "test")[number % 4] if number < count else others
+        part.mkdir(parents=True, exist_ok=True)
+        (part / split_name(answer, content_hash(data), "png")).write_bytes(data)
+    return split, others
 
 
 def small_net(head="attention", charset="abc", length=3, size=(16, 48), channels=1, context=False):

@@ -19,6 +19,7 @@ from helpers import (
     run_script,
     small_net,
     snapshot,
+    split_narrow,
     split_practice,
 )
 from PIL import Image
@@ -376,6 +377,20 @@ def test_fine_tuning_starts_from_what_was_learnt(trained, tmp_path):
         written = json.loads((tmp_path / folder / "metrics.json").read_text())
         shares.append(written["val"]["character_accuracy"])
     assert min(shares[1:]) > shares[0] + 0.3
+
+
+def test_narrow_letters_are_stretched_and_the_model_file_remembers_it(tmp_path):
+    split, _ = split_narrow(tmp_path, 80)
+    done = train(split, tmp_path / "model", "START_FROM=practice", "EPOCHS=1")
+    assert done.returncode == 0, done.stderr
+    net, _ = model.load_model(tmp_path / "model" / model.MODEL_NAME)
+    assert net.spec.stretch > 1.3
+    size = f"{net.spec.width} x {net.spec.height} pixels"
+    assert f"{size}, stretched by {net.spec.stretch:.2f}, " in done.stdout
+    files = labelled_images(split / "test")
+    images = torch.stack([model.prepare(net, read_image(file)) for file, _ in files])
+    texts = [prediction.text for prediction in model.read_images(net, images)]
+    assert sum(text == label for text, (_, label) in zip(texts, files, strict=True)) >= 15  # of 20
 
 
 def test_characters_that_no_label_has_yet_stay_known(trained, split, tmp_path):

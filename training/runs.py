@@ -64,9 +64,10 @@ def copy_weights(net: CaptchaNet) -> dict[str, Tensor]:
 def describe(net: CaptchaNet, train_images: int) -> str:
     """Return the first line of a training: its data, its network, and what computes it."""
     spec, parameters = net.spec, sum(parameter.numel() for parameter in net.parameters())
+    stretched = "" if spec.stretch == 1 else f", stretched by {spec.stretch:.2f}"
     return (
         f"{train_images} training images, {len(net.charset)} characters, up to {net.length} in a "
-        f"label; network: {spec.width} x {spec.height} pixels, "
+        f"label; network: {spec.width} x {spec.height} pixels{stretched}, "
         f"{'colour' if spec.channels == 3 else 'grey'}, {parameters / 1e6:.2f} million parameters; "
         f"{describe_device(net.mean.device)}"
     )

@@ -1,15 +1,13 @@
-import io
 from pathlib import Path
 
 import pytest
-from helpers import practice_folder
+from helpers import practice_folder, split_narrow
 from hypothesis import given
 from hypothesis import strategies as st
 
 import model
 from files.images import InputSpec, content_hash, fit_image, read_image
 from files.split_names import split_name
-from practice import forms
 from reading import limits
 from training import dataset
 from training.dataset import choose, encode_labels, load_unlabelled
@@ -58,18 +56,7 @@ def test_of_very_many_images_without_labels_an_even_sample_is_used(tmp_path, mon
 
 def test_the_scale_is_the_one_that_the_network_to_begin_with_reads_surest(tmp_path):
     """Here of letters half as wide; by images without labels, too, if few have one."""
-    folder, others = tmp_path / "split", tmp_path / "others"
-    others.mkdir()
-    for number in range(44):
-        image, answer = forms.draw("ripple", number, seed=97)
-        buffer = io.BytesIO()
-        image.resize((image.width // 2, image.height)).save(buffer, "PNG")
-        data = buffer.getvalue()
-        name = split_name(answer, content_hash(data), "png")
-        split = ("train", "train", "val", "test")[number % 4]
-        file = folder / split / name if number < 40 else others / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
+    folder, others = split_narrow(tmp_path, 40)
     start, _ = model.load_model(PRACTICE_MODEL)
     plain = dataset.load(folder, None, 0).spec
     assert plain.stretch == 1
