@@ -16,7 +16,7 @@ from PIL import Image
 
 MAX_PIXELS = 4_000_000  # a captcha has 10 000; decoding a huge image would only fill the memory
 MAX_INPUT = 250_000  # pixels that a network sees; a forged model file could ask for any number
-MOST_STRETCH = 4
+MOST_STRETCH = 4  # times as wide, or as narrow
 MAX_BYTES = 4_000_000  # of one image file
 MAX_PARTS = 2000  # chunks, segments or blocks in it; millions of them would take hours to read
 

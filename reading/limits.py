@@ -83,8 +83,9 @@ def suit(
     """Limit a network, and suit a general one to a site, by a sample of its RGB images (H, W, 3).
 
     A general model finds its frame, and without ``length`` whether the labels have one length; then
-    it is limited to that, and it is returned. It finds which case is drawn, and reads more evenly:
-    see find_drawn_case() and even_odds(). Other models need no ``images``: none is read then.
+    it is limited to that, and it is returned. It finds at which scale it reads surest and which
+    case is drawn, and reads more evenly: see find_scale(), find_drawn_case() and even_odds(). Other
+    models need no ``images``: none is read then.
     """
     net.case = None
     limit(net, characters, length)

@@ -43,7 +43,8 @@ def test_the_graph_fits_images_of_any_size_as_opencv_does(stretch, cut, channels
         wanted = np.stack([fit_image(image, spec) for image in images]).astype(float)
         assert np.abs(fitted - wanted).max() <= 1, (height, width)
         different.append((fitted != wanted).mean())
-    assert np.mean(different) < 0.03  # on some processors OpenCV rounds in another way
+    # On some processors OpenCV rounds in another way; stretching rounds once more.
+    assert np.mean(different) < (0.02 if stretch == 1 else 0.03)
     blank = np.full((1, 30, 90, 3), 77, np.uint8)
     assert (fit_images(torch.from_numpy(blank), spec) == 77).all()
 
