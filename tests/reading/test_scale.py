@@ -20,7 +20,7 @@ from reading.scale import MOST_AREA, STRETCHES, find_scale, near
 
 
 @pytest.mark.parametrize(("form", "share"), [("simple", 0.35), ("mixed", 0.5), ("ripple", 0.3)])
-def test_letters_that_are_twice_as_narrow_are_read_as_well(form, share):
+def test_letters_of_half_their_width_or_less_are_read_as_well(form, share):
     drawn = [forms.draw(form, number, seed=98) for number in range(60)]
     images = [np.asarray(image) for image, _ in drawn]
     narrow = [cv2.resize(i, None, fx=share, fy=1, interpolation=cv2.INTER_AREA) for i in images]
