@@ -31,6 +31,7 @@ character stands at each position. There are two:
                Simple, but each position must learn each character anew.
 """
 
+import functools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -54,9 +55,6 @@ MAX_LENGTH, MAX_WEIGHTS = 1000, 100_000_000  # characters in a label, weights of
 MODEL_NAME = "captcha.safetensors"  # in a model folder
 SURE = 0.98  # an image read with this confidence at first sight is looked at once only
 FORMAT = "captcha-recognizer 2"  # stands in every model file
-
-
-# ---------------------------------------------------------------- the network
 
 
 class ConvBlock(nn.Module):
@@ -88,9 +86,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm = nn.BatchNorm2d(channels)
-        self.query, self.key, self.value, self.out = (
-            nn.Conv2d(channels, channels, 1, bias=False) for _ in range(4)
-        )
+        layers = (nn.Conv2d(channels, channels, 1, bias=False) for _ in range(4))
+        self.query, self.key, self.value, self.out = layers
         nn.init.zeros_(self.out.weight)  # at first it changes nothing
         # How much less a head attends to a place one column further away.
         self.slope = nn.Parameter(2.0 ** torch.arange(1, 1 - heads, -1))
@@ -263,10 +260,7 @@ class CaptchaNet(nn.Module):
 
 
 def limited(logits: Tensor, rows: Tensor, length: int) -> Tensor:
-    """Return calibrated logits (B, L, known) of what the classes in each row are together.
-
-    ``rows`` is (classes, 2), the logits are (B, length, classes).
-    """
+    """Return calibrated logits (B, L, known) of the two classes in each row (classes, 2) as one."""
     # Probabilities add up, so logits by log-sum-exp; the last class never occurs.
     logits = F.pad(logits[:, :length], (0, 1), value=-torch.inf)
     return logits[:, :, rows].logsumexp(dim=3)
@@ -312,20 +306,26 @@ def read_logits(net: CaptchaNet, images: Tensor, sure: float = SURE) -> Tensor:
     """Return logits as compute_logits() does, of five looks at each image that needs them.
 
     What is read at first sight with a confidence of ``sure`` stays so. Any other image is looked at
-    again, shifted by two pixels each way, and the log probabilities are averaged: errors that
-    depend on single pixels are outvoted. (As the crops in Krizhevsky et al. 2012, "ImageNet
-    Classification with Deep Convolutional Neural Networks", section 4.1.)
+    again, shifted by two pixels each way: errors that depend on single pixels are outvoted. (As the
+    crops in Krizhevsky et al. 2012, "ImageNet Classification", section 4.1.)
     """
     logits = compute_logits(net, images).log_softmax(dim=2)  # (N, L, classes)
     confidences = logits.amax(dim=2).sum(dim=1).exp()  # (N,)
-    height, width = images.shape[2:]
     for unsure in (confidences < sure).nonzero().flatten().split(256):
-        wide = F.pad(images[unsure].float(), (2, 2, 2, 2), mode="replicate")
-        for top, left in ((0, 2), (4, 2), (2, 0), (2, 4)):
-            view = wide[:, :, top : top + height, left : left + width]
-            logits[unsure] += compute_logits(net, view).log_softmax(dim=2)
-        logits[unsure] /= 5
+        read = functools.partial(compute_logits, net)
+        logits[unsure] = look_again(read, images[unsure].float(), logits[unsure])
     return logits
+
+
+def look_again(read: Callable[[Tensor], Tensor], images: Tensor, first: Tensor) -> Tensor:
+    """Return the mean of what was ``read`` at first (N, L, classes) and is in four more looks."""
+    height, width = images.shape[2:]
+    wide = F.pad(images, (2, 2, 2, 2), mode="replicate")
+    views = [wide[:, :, y : y + height, x : x + width] for y, x in ((0, 2), (4, 2), (2, 0), (2, 4))]
+    others = read(torch.cat(views)).log_softmax(dim=2).unflatten(0, (4, -1))
+    looks = torch.cat([first[None], others])  # (5, N, L, classes)
+    shares = looks.amax(dim=3).sum(dim=2).softmax(dim=0)  # (5, N), by confidence in the text
+    return (shares[:, :, None, None] * looks).sum(dim=0)
 
 
 def read_images(net: CaptchaNet, images: Tensor) -> list[Prediction]:

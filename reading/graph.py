@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from files.images import WRITTEN, Box, InputSpec, stretched_width
-from model import SURE, CaptchaNet
+from model import SURE, CaptchaNet, look_again
 
 Edges = tuple[Tensor, Tensor, Tensor, Tensor]  # top, left, bottom, right in pixels, (N,) each
 
@@ -30,22 +30,16 @@ class ReadingGraph(nn.Module):
         fitted = fit_images(images, self.net.spec)  # (N, C, height, width)
         logits = self.net(fitted).log_softmax(dim=2)  # (N, L, classes)
         unsure = logits.amax(dim=2).sum(dim=1).exp() < SURE  # (N,)
-        logits = torch.cond(unsure.any(), self.look_again, same, (fitted, logits, unsure))
+        logits = torch.cond(unsure.any(), self.look_at_unsure, same, (fitted, logits, unsure))
         confidences, classes = (logits / self.net.temperature).softmax(dim=2).max(dim=2)
         return classes, confidences, confidences.prod(dim=1)
 
-    def look_again(self, fitted: Tensor, logits: Tensor, unsure: Tensor) -> Tensor:
-        """Return logits (N, L, classes), those of unsure images (N,) averaged over five looks."""
+    def look_at_unsure(self, fitted: Tensor, logits: Tensor, unsure: Tensor) -> Tensor:
+        """Return logits (N, L, classes), those of unsure images (N,) the mean of five looks."""
         chosen = unsure.nonzero()[:, 0]
         torch._check(chosen.shape[0] > 0)
-        height, width = self.net.spec[:2]
-        wide = F.pad(fitted[chosen], (2, 2, 2, 2), mode="replicate")
-        views = [
-            wide[:, :, top : top + height, left : left + width]
-            for top, left in ((0, 2), (4, 2), (2, 0), (2, 4))
-        ]
-        looks = self.net(torch.cat(views)).log_softmax(dim=2).unflatten(0, (4, -1)).sum(dim=0)
-        return logits.index_copy(0, chosen, (logits[chosen] + looks) / 5)
+        again = look_again(self.net, fitted[chosen], logits[chosen])
+        return logits.index_copy(0, chosen, again)
 
 
 def same(fitted: Tensor, logits: Tensor, unsure: Tensor) -> Tensor:

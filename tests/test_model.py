@@ -102,8 +102,9 @@ def test_logits_do_not_depend_on_the_batch_and_the_mode_is_restored():
     assert torch.allclose(whole, parts, atol=0.02)  # bfloat16 where the processor has it
 
 
-def test_what_is_unsure_at_first_sight_gets_five_looks_and_the_rest_one():
+def test_what_is_unsure_at_first_sight_gets_five_looks_by_their_confidence_and_the_rest_one():
     net = small_net(channels=3)
+    net.head.classifier.weight.data *= 30  # it is surer of some looks than of others
     images = random_images(8, net)
     wide = np.pad(images.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="edge")
     height, width = net.spec.height, net.spec.width
@@ -114,11 +115,15 @@ def test_what_is_unsure_at_first_sight_gets_five_looks_and_the_rest_one():
         for y, x in ((2, 2), (0, 2), (4, 2), (2, 0), (2, 4))
     ]
     one = views[0].log_softmax(2)
-    five = torch.stack([logits.log_softmax(2) for logits in views]).mean(0)
+    looks = [logits.log_softmax(2) for logits in views]
+    shares = torch.stack([confidences_of(look) for look in looks])  # (5, N)
+    shares /= shares.sum(0)
+    five = sum(share[:, None, None] * look for share, look in zip(shares, looks, strict=True))
     confidences = confidences_of(one)
     limit = confidences.sort().values[3:5].mean().item()  # between two images
     expected = torch.where((confidences < limit)[:, None, None], five, one)
     assert not torch.allclose(one, five, atol=1e-3)
+    assert shares.std() > 0.01  # they do not all count alike
     assert torch.allclose(model.read_logits(net, images, limit), expected, atol=1e-5)
 
 
