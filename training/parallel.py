@@ -30,6 +30,7 @@ from model import CaptchaNet
 PATIENCE = timedelta(seconds=45)  # with a process that no longer answers
 WAIT = timedelta(hours=1)  # for a process that loads images from a slower disk
 CHUNK = 256  # validation images that each process reads before all exchange what they read
+ASKING = 5  # seconds in which the processes settle who says why they end
 STOPPED = "the training was stopped, here or in another process; what is done can be resumed."
 NO_WAY = (
     "the processes do not reach one another; GLOO_SOCKET_IFNAME=eth0, say, names the network "
@@ -116,9 +117,13 @@ def processes() -> Iterator[None]:
             yield
     except (Exception, KeyboardInterrupt) as error:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if is_said(store):
+        stopped = isinstance(error, KeyboardInterrupt | dist.DistError) or "gloo" in str(error)
+        said = is_said(store)
+        if own == 0 and stopped:  # the others, too, learn of it
+            wait_for_questions(store, count)
+        if said:
             sys.exit(1)
-        if isinstance(error, KeyboardInterrupt | dist.DistError) or "gloo" in str(error):
+        if stopped:
             raise ValueError(STOPPED) from error
         raise
     finally:
@@ -138,8 +143,19 @@ def is_said(store: dist.Store) -> bool:
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
-    asking.join(5)  # seconds; a machine that is out of reach never answers
+    asking.join(ASKING)  # a machine that is out of reach never answers
     return bool(counts) and counts[0] > 1
+
+
+def wait_for_questions(store: dist.Store, count: int) -> None:
+    """Keep the store, which the first process may hold, until all ``count`` processes have asked.
+
+    A process that was killed never asks: after ASKING seconds it is waited for no longer.
+    """
+    end = time.monotonic() + ASKING
+    with contextlib.suppress(RuntimeError):  # another machine held it, and has ended
+        while store.add("said", 0) < count and time.monotonic() < end:
+            time.sleep(0.1)
 
 
 def join(net: CaptchaNet, share: Share, same: list[Any]) -> nn.Module:

@@ -238,6 +238,35 @@ def test_no_process_aborts_at_its_end_however_slow_its_threads_are(failing, stat
     assert "".join(texts).count("train.py: ") == status
 
 
+LATE = """
+import sys, time
+sys.path.insert(0, PROJECT)
+import utils
+from training import parallel
+
+@parallel.processes()
+def main():
+    parallel.mean(1.0, 2.0)
+    if parallel.rank() == 1:
+        raise ValueError("one of them fails")
+    try:
+        parallel.mean(1.0, 2.0)
+    finally:
+        time.sleep(3 * (parallel.rank() == 2))
+
+utils.run(main)
+"""
+
+
+def test_what_goes_wrong_is_said_once_however_late_a_process_learns_of_it(tmp_path):
+    (tmp_path / "train.py").write_text(LATE.replace("PROJECT", repr(str(project))))
+    started = without_agent(3, tmp_path, tmp_path / "train.py")
+    texts = [process.communicate(timeout=60)[1] for process in started]
+    assert [process.returncode for process in started] == [1] * 3, texts
+    assert "".join(texts).count("train.py: ") == 1, texts
+    assert "one of them fails" in texts[1]
+
+
 def test_the_shares_of_a_batch_are_changed_as_all_of_it_is():
     images = torch.randint(0, 256, (7, 3, 24, 40), dtype=torch.uint8)
     torch.manual_seed(3)
