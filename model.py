@@ -260,7 +260,7 @@ class CaptchaNet(nn.Module):
 
 
 def limited(logits: Tensor, rows: Tensor, length: int) -> Tensor:
-    """Return calibrated logits (B, L, known) of the two classes in each row (classes, 2) as one."""
+    """Return calibrated logits (B, L, known) as (B, length, classes): in ``rows`` two are one."""
     # Probabilities add up, so logits by log-sum-exp; the last class never occurs.
     logits = F.pad(logits[:, :length], (0, 1), value=-torch.inf)
     return logits[:, :, rows].logsumexp(dim=3)
@@ -306,8 +306,8 @@ def read_logits(net: CaptchaNet, images: Tensor, sure: float = SURE) -> Tensor:
     """Return logits as compute_logits() does, of five looks at each image that needs them.
 
     What is read at first sight with a confidence of ``sure`` stays so. Any other image is looked at
-    again, shifted by two pixels each way: errors that depend on single pixels are outvoted. (As the
-    crops in Krizhevsky et al. 2012, "ImageNet Classification", section 4.1.)
+    again, shifted by two pixels each way: errors of single pixels are outvoted. (Krizhevsky et al.
+    2012, "ImageNet Classification with Deep Convolutional Neural Networks", section 4.1.)
     """
     logits = compute_logits(net, images).log_softmax(dim=2)  # (N, L, classes)
     confidences = logits.amax(dim=2).sum(dim=1).exp()  # (N,)
@@ -318,13 +318,13 @@ def read_logits(net: CaptchaNet, images: Tensor, sure: float = SURE) -> Tensor:
 
 
 def look_again(read: Callable[[Tensor], Tensor], images: Tensor, first: Tensor) -> Tensor:
-    """Return the mean of what was ``read`` at first (N, L, classes) and is in four more looks."""
+    """Return the mean of a first look (N, L, classes) and four more, each by its confidence."""
     height, width = images.shape[2:]
     wide = F.pad(images, (2, 2, 2, 2), mode="replicate")
     views = [wide[:, :, y : y + height, x : x + width] for y, x in ((0, 2), (4, 2), (2, 0), (2, 4))]
     others = read(torch.cat(views)).log_softmax(dim=2).unflatten(0, (4, -1))
     looks = torch.cat([first[None], others])  # (5, N, L, classes)
-    shares = looks.amax(dim=3).sum(dim=2).softmax(dim=0)  # (5, N), by confidence in the text
+    shares = looks.amax(dim=3).sum(dim=2).softmax(dim=0)  # (5, N): softmax of log confidences
     return (shares[:, :, None, None] * looks).sum(dim=0)
 
 
