@@ -45,7 +45,9 @@ class Reader:
         sample: Path | str | Sequence[Path | str] | None = None,
     ) -> None:
         self.net, _ = model.load_model(utils.model_file(model_file))
-        self.net.to(model.best_device())
+        # Weights in the order of the images save a sixth of the time for one image.
+        net = self.net.to(model.best_device())
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.is_general = self.net.spec.cut == FOUND
         if sample is None:
             files = []
