@@ -109,7 +109,8 @@ def type_labels(
     with closing(Labelling(images, labels_file)) as labelling, closing(proposals):
         if labelling.counts()["open"]:
             if proposals.order == "cluster":
-                trouble = name_clusters(files, proposals, None if model_file else names_file)
+                names_to = None if model_file else names_file
+                trouble = name_clusters(files, proposals, names_to, characters, length)
                 labelling.reorder(proposals.arrange(images))
                 labelling.go(labelling.next_open(0) or 0)
             if model_file:
@@ -120,14 +121,20 @@ def type_labels(
         print("".join(report(labelling, proposals)), end="")
 
 
-def name_clusters(files: Sequence[Path], proposals: Proposals, names_file: Path | None) -> str:
+def name_clusters(
+    files: Sequence[Path],
+    proposals: Proposals,
+    names_file: Path | None,
+    characters: str | None,
+    length: int | None,
+) -> str:
     """Group the images by their form and, with ``names_file``, name clusters of characters.
 
     Returns why clusters do not help, or "".
     """
     from labelling.clusters.predictions import group_and_name  # here: torch takes seconds
 
-    proposals.groups, predictions, trouble = group_and_name(files, names_file)
+    proposals.groups, predictions, trouble = group_and_name(files, names_file, characters, length)
     proposals.predictions.update(predictions)
     return trouble
 

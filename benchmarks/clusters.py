@@ -8,7 +8,7 @@ The person is simulated with the true labels. The keys that count:
 - Typing everything: each character of the label, and Enter.
 - With clusters: for each cluster, largest first, the character that most of its crops show, and
   Enter: two keys. Crops that show another are marked, with one more key each, if there are at most
-  OUTLIERS of them; otherwise they stay. A cluster whose commonest character makes up less than half
+  three of them; otherwise they stay. A cluster whose commonest character makes up less than half
   is skipped with Esc: one key. Then for each image: Enter if the proposal is correct, or the whole
   label and Enter if it is wrong or missing.
 
@@ -20,7 +20,6 @@ segmentation.py were chosen on SEED=1 of the form simple and on images of real s
 import re
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +39,8 @@ FORM = "simple"  # of the practice images
 COUNT = 1200  # of the practice images
 SEED = 0  # of the practice images
 PART = "measure"  # "choose" and "measure" are one half of a folder each; "all" is both
+IGNORE_CASE = True  # letters of both cases are one, as on most websites
 WAY = "best"  # "cut", "attention", or "best", which chooses as the label window does
-OUTLIERS = 3  # at most so many are marked in a cluster
 # --------------------------------------------------------------------------------------------------
 
 
@@ -51,6 +50,8 @@ def main() -> None:
     if WAY not in (*grouping.WAYS, "best"):
         raise ValueError(f"WAY={WAY}: it must be {', '.join(grouping.WAYS)} or best.")
     images, answers = load(IMAGE_FOLDER, LABEL_PATTERN, PART, FORM, COUNT, SEED)
+    if IGNORE_CASE:
+        answers = [answer.lower() for answer in answers]
     began = time.monotonic()
     net, _ = model.load_model(utils.PRACTICE_MODEL)
     found = grouping.find(images, net, grouping.WAYS if WAY == "best" else (WAY,))
@@ -58,19 +59,19 @@ def main() -> None:
     print(
         f"{IMAGE_FOLDER.name if IMAGE_FOLDER else FORM}: {len(images)} images, "
         f"{len(found.crops)} characters found in {seconds:.0f} s by {found.way}, "
-        f"{found.cluster.max() + 1} clusters; agreement {found.agreement:.2f}: "
-        f"{'clusters help' if found.helps() else 'clusters will not help'}"
+        f"{found.cluster.max() + 1} clusters; expected to save {100 * found.saves:.0f} % of the "
+        "keys"
     )
     counts = np.bincount([crop.image for crop in found.crops], minlength=len(images))
     right_count = counts == [len(answer) for answer in answers]
     print(f"  as many characters found as there are: {100 * right_count.mean():.1f} % of images")
-    for most in (0, OUTLIERS):
-        print(f"  up to {most} outliers marked: {measure(found, answers, right_count, most)}")
+    for most in (0, grouping.OUTLIERS):
+        print(f"  up to {most} outliers marked: {measure(found, answers, most)}")
 
 
-def measure(found: grouping.Found, answers: list[str], right_count: np.ndarray, most: int) -> str:
+def measure(found: grouping.Found, answers: list[str], most: int) -> str:
     """Say what naming saves if up to ``most`` outliers per cluster are marked."""
-    names, outliers, keys, purity = name_all(found, answers, right_count, most)
+    names, outliers, keys, purity = grouping.name_as_a_person(found, answers, most)
     predictions = grouping.propose(found, names, outliers)
     correct = [
         i in predictions and predictions[i].text == answer for i, answer in enumerate(answers)
@@ -102,37 +103,6 @@ def load(
             images.append(read_image(file))
             answers.append(match[1])
     return images, answers
-
-
-def name_all(
-    found: grouping.Found, answers: list[str], right_count: np.ndarray, most: int
-) -> tuple[dict[int, str], set[int], int, float]:
-    """Name each cluster as a person would; return names, outliers, keys, and the purity.
-
-    What a crop shows is known where as many characters were found as there are. The purity is the
-    share of these crops that show what most of their cluster shows.
-    """
-    shown = [
-        answers[crop.image][crop.place] if right_count[crop.image] else "" for crop in found.crops
-    ]
-    names: dict[int, str] = {}
-    outliers: set[int] = set()
-    keys, pure = 0, 0
-    for number in range(found.cluster.max() + 1):
-        own = [int(i) for i in np.flatnonzero(found.cluster == number)]
-        commonest = Counter(shown[i] for i in own if shown[i]).most_common(1)
-        name, times = commonest[0] if commonest else ("", 0)
-        pure += times
-        if times < len(own) / 2:
-            keys += 1
-            continue
-        others = [i for i in own if shown[i] not in (name, "")]
-        keys += 2
-        names[number] = name
-        if len(others) <= most:
-            outliers.update(others)
-            keys += len(others)
-    return names, outliers, keys, pure / max(1, sum(map(bool, shown)))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import model
 import utils
 from files.images import read_image
-from labelling.clusters import grouping
+from labelling.clusters import by_form, grouping
 from labelling.clusters.grouping import Found
 from labelling.clusters.names import Naming, Sheet
 from labelling.clusters.window import SheetWindow
@@ -18,22 +18,29 @@ from utils import Prediction
 
 
 def group_and_name(
-    files: Sequence[Path], names_file: Path | None
+    files: Sequence[Path],
+    names_file: Path | None,
+    characters: str | None = None,
+    length: int | None = None,
 ) -> tuple[dict[str, int], dict[str, Prediction], str]:
     """Find out which images are of one form, and let a person name their clusters of characters.
 
     Returns the form of each image by file name, 0 being the commonest; the predictions by file
     name; and why clusters do not help, or "". There are no predictions if ``names_file`` is None or
-    clusters do not help. Files that cannot be read are left out. Raises OSError if no window can
-    be opened, or if a name cannot be written.
+    clusters do not help. Files that cannot be read are left out. ``characters`` and ``length`` are
+    what can occur, where it is known. Raises OSError if no window can be opened, or if a name
+    cannot be written.
     """
     images = read_images(files)
     if not images:
         return {}, {}, "None of the images can be read."
-    numbers = grouping.group_images(list(images.values()))
+    numbers = by_form.group_images(list(images.values()))
     forms = dict(zip(images, numbers.tolist(), strict=True))
     try:
-        return forms, name_characters(images, forms, names_file) if names_file else {}, ""
+        if names_file is None:
+            return forms, {}, ""
+        found_forms = find_forms(images, forms, characters, length)
+        return forms, name_characters(images, found_forms, names_file), ""
     except ValueError as error:
         return forms, {}, str(error)
 
@@ -50,14 +57,13 @@ def read_images(files: Sequence[Path]) -> dict[str, np.ndarray]:
 
 
 def name_characters(
-    images: dict[str, np.ndarray], forms: dict[str, int], names_file: Path
+    images: dict[str, np.ndarray], found_forms: list[tuple[list[str], Found]], names_file: Path
 ) -> dict[str, Prediction]:
     """Let a person name the clusters of characters; return the predictions that follow.
 
     They are by file name, for those images of which something is known. What stands in
-    ``names_file`` already is not asked again. Raises ValueError if clusters do not help.
+    ``names_file`` already is not asked again.
     """
-    found_forms = find_forms(images, forms)
     sheets = [sheet for names, found in found_forms for sheet in make_sheets(names, found)]
     sheets.sort(key=lambda sheet: -len(sheet.members))
     boxes = {
@@ -67,7 +73,7 @@ def name_characters(
     }
     with contextlib.closing(Naming(sheets, names_file)) as naming:
         if naming.next_open(0) is not None:
-            SheetWindow(open_gui(), naming, images, boxes).run()
+            SheetWindow(open_gui(), naming, images, boxes, promise(found_forms)).run()
         predictions = {}
         for names, found in found_forms:
             predictions.update(propose(names, found, naming))
@@ -75,7 +81,10 @@ def name_characters(
 
 
 def find_forms(
-    images: dict[str, np.ndarray], forms: dict[str, int]
+    images: dict[str, np.ndarray],
+    forms: dict[str, int],
+    characters: str | None = None,
+    length: int | None = None,
 ) -> list[tuple[list[str], Found]]:
     """Find the characters of each form; return the names of its images and what was found.
 
@@ -86,7 +95,8 @@ def find_forms(
     for number in range(max(forms.values()) + 1):
         names = [name for name, own in forms.items() if own == number]
         try:
-            found = grouping.find([images[name] for name in names], net)
+            some = [images[name] for name in names]
+            found = grouping.find(some, net, characters=characters, length=length)
         except ValueError as error:
             reasons.append(f"{len(names)} images like {names[0]}: {error}")
             continue
@@ -94,16 +104,26 @@ def find_forms(
             helpful.append((names, found))
         else:
             reasons.append(
-                f"{len(names)} images like {names[0]}: clusters will not help here. Their two "
-                f"halves were grouped differently (agreement {found.agreement:.2f}, "
-                f"{grouping.LEAST_AGREEMENT} is needed): the characters touch or vary too much. "
-                "Label with ORDER=name."
+                f"{len(names)} images like {names[0]}: clusters will not help here. Naming them "
+                f"would save about {max(0, round(100 * found.saves))} % of the keys: the "
+                "characters touch or vary too much. Label with ORDER=name."
             )
     if not helpful:
         raise ValueError(" ".join(reasons))
     for reason in reasons:
         utils.note(reason)
     return helpful
+
+
+def promise(found_forms: list[tuple[list[str], Found]]) -> str:
+    """Say what naming the clusters of all forms takes, and what it probably saves."""
+    sheets = sum(found.cluster.max() + 1 for _, found in found_forms)
+    images = [len(names) for names, _ in found_forms]
+    saved = np.average([found.saves for _, found in found_forms], weights=images)
+    return (
+        f"To name these {sheets} sheets probably saves {100 * saved:.0f} % of the keys that all "
+        f"labels of the {sum(images)} images take."
+    )
 
 
 def make_sheets(names: list[str], found: Found) -> list[Sheet]:

@@ -161,7 +161,7 @@ def fix_counts(cuts: list[list[Part]]) -> list[list[Part]]:
         return cuts
     usual_width = float(np.median(widths))
     usual_count, times = Counter(len(parts) for parts in cuts).most_common(1)[0]
-    if times < FIXED_COUNT * len(cuts):
+    if times < FIXED_COUNT * len(cuts) or usual_count == 0:
         return cuts
     return [with_count(list(parts), usual_count, usual_width) for parts in cuts]
 

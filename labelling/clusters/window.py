@@ -128,13 +128,14 @@ class SheetWindow:
         naming: Naming,
         images: dict[str, np.ndarray],
         boxes: dict[CropId, tuple[int, int, int, int]],
+        promise: str = "",
     ) -> None:
         self.naming, self.images, self.boxes = naming, images, boxes
         self.place = 0  # of the framed crop in the sheet
         self.closed = False
         self.scale = screen_scale()
         self.window = make_window(sg, self.scale)
-        self.show()
+        self.show(promise)
 
     def run(self) -> None:
         """Name sheets until the window is closed, or all are done."""

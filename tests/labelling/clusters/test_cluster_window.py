@@ -15,7 +15,7 @@ import utils
 from files.tables import LABEL_COLUMNS, read_table
 from labelling import gui
 from labelling import window as label_window
-from labelling.clusters import grouping
+from labelling.clusters import by_form, grouping
 from labelling.clusters import predictions as cluster_predictions
 from labelling.clusters import window as cluster_window
 from labelling.clusters.names import NAME_COLUMNS, Naming, Sheet
@@ -62,8 +62,9 @@ class Person:
 
     windows = 0
 
-    def __init__(self, sg, naming, images, boxes):
+    def __init__(self, sg, naming, images, boxes, promise):
         Person.windows += 1
+        Person.promise = promise
         self.naming = naming
 
     def run(self):
@@ -76,7 +77,7 @@ class Person:
 def test_images_are_read_and_grouped_once_and_names_become_predictions(
     folder, found, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(cluster_predictions, "find_forms", lambda images, forms: found)
+    monkeypatch.setattr(cluster_predictions, "find_forms", lambda *_: found)
     monkeypatch.setattr(cluster_predictions, "SheetWindow", Person)
     monkeypatch.setattr(cluster_predictions, "open_gui", lambda: None)
     calls = Counter()
@@ -91,13 +92,15 @@ def test_images_are_read_and_grouped_once_and_names_become_predictions(
         monkeypatch.setattr(module, name, counting)
 
     count(cluster_predictions, "read_image")
-    count(grouping, "group_images")
+    count(by_form, "group_images")
     files, names_file = utils.image_files(folder), tmp_path / "names.csv"
     Person.windows = 0
     forms, predictions, reason = cluster_predictions.group_and_name(files, names_file)
     assert calls == {"read_image": len(files), "group_images": 1}
     assert forms == {file.name: 0 for file in files}
     assert reason == ""
+    sheets = sum(one.cluster.max() + 1 for _, one in found)
+    assert f"these {sheets} sheets probably saves" in Person.promise
     right = [predictions[file.name].text == file.stem.split("-")[0] for file in files]
     assert np.mean(right) > 0.9
     assert cluster_predictions.group_and_name(files, names_file) == (forms, predictions, "")
@@ -155,7 +158,7 @@ def test_where_clusters_do_not_help_a_sentence_says_so_that_fits_the_label_windo
 
 
 def test_a_names_file_that_is_open_elsewhere_is_the_reason(folder, found, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster_predictions, "find_forms", lambda images, forms: found)
+    monkeypatch.setattr(cluster_predictions, "find_forms", lambda *_: found)
     naming = Naming([Sheet(("x.png", 0), [("x.png", 0)])], tmp_path / "names.csv")
     files = utils.image_files(folder)
     forms, predictions, reason = cluster_predictions.group_and_name(files, tmp_path / "names.csv")

@@ -84,3 +84,4 @@ def test_the_usual_count_is_restored_by_halving_the_widest_and_joining_pieces():
     assert widths == [[10, 10, 10]] * 5 + [[10, 12, 12], [10, 12, 10]]
     no_usual_count = segmentation.fix_counts([whole, merged, broken])
     assert [len(parts) for parts in no_usual_count] == [3, 2, 4]
+    assert segmentation.fix_counts([[], [], whole]) == [[], [], whole]  # in most there is nothing
