@@ -61,6 +61,8 @@ def find_characters(
     ``start`` is the network that ships; it is suited to the images. ``characters`` and ``length``
     are what can occur, where it is known.
     """
+    if characters and limits.readable(characters, start.known) != characters:
+        characters = None  # some it can only take for others, best for any others
     cut = cut_all(images)
     net = suited(start, images, characters, length)
     usual = usual_count(cut.crops, len(images))
