@@ -28,9 +28,7 @@ from model import CaptchaNet
 from reading import limits
 from utils import Prediction
 
-SURE_LENGTH = (
-    0.7  # of practice:digit the length is sure to 0.55, of what has more characters to 0.84
-)
+SURE_LENGTH = 0.7  # the length of practice:digit is sure to 0.55, that of longer texts to 0.84
 USUAL = 0.9  # if this share of images is cut into the same number of parts, all have that length
 
 
@@ -63,10 +61,12 @@ def find_characters(
     """
     if characters and limits.readable(characters, start.known) != characters:
         characters = None  # some it can only take for others, best for any others
+    if length and length > start.length:
+        length = None  # likewise
     cut = cut_all(images)
     net = suited(start, images, characters, length)
     usual = usual_count(cut.crops, len(images))
-    if usual and not is_sure_of_length(net, images):
+    if usual and usual <= net.length and not is_sure_of_length(net, images):
         # It takes a single digit for two characters, as no captcha has one; the cut counts better.
         net = suited(start, images, characters, usual)
     attended, read = attend_all(images, net)
