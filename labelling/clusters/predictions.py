@@ -116,13 +116,13 @@ def find_forms(
 
 
 def promise(found_forms: list[tuple[list[str], Found]]) -> str:
-    """Say what naming the clusters of all forms takes, and what it probably saves."""
+    """Say what to do, and what it probably saves to name the clusters of all forms."""
     sheets = sum(found.cluster.max() + 1 for _, found in found_forms)
     images = [len(names) for names, _ in found_forms]
     saved = np.average([found.saves for _, found in found_forms], weights=images)
     return (
-        f"To name these {sheets} sheets probably saves {100 * saved:.0f} % of the keys that all "
-        f"labels of the {sum(images)} images take."
+        f"Press the character that most show. Naming all {sheets} sheets probably saves "
+        f"{100 * saved:.0f} % of the keys."
     )
 
 

@@ -77,7 +77,9 @@ class Person:
 def test_images_are_read_and_grouped_once_and_names_become_predictions(
     folder, found, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(cluster_predictions, "find_forms", lambda *_: found)
+    known = []
+    find_forms = lambda images, forms, *site: known.append(site) or found  # noqa: E731
+    monkeypatch.setattr(cluster_predictions, "find_forms", find_forms)
     monkeypatch.setattr(cluster_predictions, "SheetWindow", Person)
     monkeypatch.setattr(cluster_predictions, "open_gui", lambda: None)
     calls = Counter()
@@ -100,10 +102,12 @@ def test_images_are_read_and_grouped_once_and_names_become_predictions(
     assert forms == {file.name: 0 for file in files}
     assert reason == ""
     sheets = sum(one.cluster.max() + 1 for _, one in found)
-    assert f"these {sheets} sheets probably saves" in Person.promise
+    assert f"Naming all {sheets} sheets probably saves" in Person.promise
     right = [predictions[file.name].text == file.stem.split("-")[0] for file in files]
     assert np.mean(right) > 0.9
-    assert cluster_predictions.group_and_name(files, names_file) == (forms, predictions, "")
+    again = cluster_predictions.group_and_name(files, names_file, "abc", 5)
+    assert again == (forms, predictions, "")
+    assert known == [(None, None), ("abc", 5)]  # what the person said can occur
     assert Person.windows == 1  # nothing was left to name
 
 
@@ -164,6 +168,19 @@ def test_a_names_file_that_is_open_elsewhere_is_the_reason(folder, found, tmp_pa
     forms, predictions, reason = cluster_predictions.group_and_name(files, tmp_path / "names.csv")
     assert (len(forms), predictions) == (len(files), {})
     assert "open in another window" in reason
+    naming.close()
+
+
+@pytest.mark.usefixtures("display")
+def test_the_window_says_first_what_naming_saves(tmp_path):
+    naming = Naming([Sheet(("x.png", 0), [("x.png", 0)])], tmp_path / "names.csv")
+    images, boxes = {"x.png": np.zeros((20, 20, 3), np.uint8)}, {("x.png", 0): (2, 2, 9, 9)}
+    promise = "Naming all 77 sheets probably saves 75 % of the keys."
+    window = cluster_window.SheetWindow(gui.open_gui(), naming, images, boxes, promise)
+    assert window.window["said"].get() == promise
+    window.handle("Key", "a")
+    assert "Press the character" in window.window["said"].get()
+    window.window.close()
     naming.close()
 
 
