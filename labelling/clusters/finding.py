@@ -59,14 +59,10 @@ def find_characters(
     ``start`` is the network that ships; it is suited to the images. ``characters`` and ``length``
     are what can occur, where it is known.
     """
-    if characters and limits.readable(characters, start.known) != characters:
-        characters = None  # some it can only take for others, best for any others
-    if length and length > start.length:
-        length = None  # likewise
     cut = cut_all(images)
     net = suited(start, images, characters, length)
     usual = usual_count(cut.crops, len(images))
-    if usual and usual <= net.length and not is_sure_of_length(net, images):
+    if usual and not is_sure_of_length(net, images):
         # It takes a single digit for two characters, as no captcha has one; the cut counts better.
         net = suited(start, images, characters, usual)
     attended, read = attend_all(images, net)
@@ -76,7 +72,15 @@ def find_characters(
 def suited(
     start: CaptchaNet, images: Sequence[np.ndarray], characters: str | None, length: int | None
 ) -> CaptchaNet:
-    """Return a copy of a network that is suited to the site that the images are of."""
+    """Return a copy of a network that is suited to the site that the images are of.
+
+    Groups are for what it cannot read, too: to characters or a length that it does not know it is
+    not limited.
+    """
+    if characters and limits.readable(characters, start.known) != characters:
+        characters = None
+    if length and length > start.length:
+        length = None
     net = copy.deepcopy(start)
     limits.suit(net, spread(images, SAMPLE), characters, length)
     return net

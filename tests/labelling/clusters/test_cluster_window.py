@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from helpers import practice_folder, project, snapshot
 
+import label_helper
 import utils
 from files.tables import LABEL_COLUMNS, read_table
 from labelling import gui
@@ -19,6 +20,7 @@ from labelling.clusters import by_form, grouping
 from labelling.clusters import predictions as cluster_predictions
 from labelling.clusters import window as cluster_window
 from labelling.clusters.names import NAME_COLUMNS, Naming, Sheet
+from labelling.proposals import Proposals
 
 
 def rows_of(file):
@@ -77,9 +79,7 @@ class Person:
 def test_images_are_read_and_grouped_once_and_names_become_predictions(
     folder, found, tmp_path, monkeypatch
 ):
-    known = []
-    find_forms = lambda images, forms, *site: known.append(site) or found  # noqa: E731
-    monkeypatch.setattr(cluster_predictions, "find_forms", find_forms)
+    monkeypatch.setattr(cluster_predictions, "find_forms", lambda *_: found)
     monkeypatch.setattr(cluster_predictions, "SheetWindow", Person)
     monkeypatch.setattr(cluster_predictions, "open_gui", lambda: None)
     calls = Counter()
@@ -105,9 +105,7 @@ def test_images_are_read_and_grouped_once_and_names_become_predictions(
     assert f"Naming all {sheets} sheets probably saves" in Person.promise
     right = [predictions[file.name].text == file.stem.split("-")[0] for file in files]
     assert np.mean(right) > 0.9
-    again = cluster_predictions.group_and_name(files, names_file, "abc", 5)
-    assert again == (forms, predictions, "")
-    assert known == [(None, None), ("abc", 5)]  # what the person said can occur
+    assert cluster_predictions.group_and_name(files, names_file) == (forms, predictions, "")
     assert Person.windows == 1  # nothing was left to name
 
 
@@ -169,6 +167,31 @@ def test_a_names_file_that_is_open_elsewhere_is_the_reason(folder, found, tmp_pa
     assert (len(forms), predictions) == (len(files), {})
     assert "open in another window" in reason
     naming.close()
+
+
+def test_what_a_person_says_can_occur_is_known_where_characters_are_found(
+    folder, tmp_path, monkeypatch
+):
+    known = []
+
+    def find(images, net, **site):
+        known.append(site)
+        raise ValueError("nothing was found.")
+
+    class Window:
+        def __init__(self, sg, labelling, folder, proposals, trouble):
+            assert "nothing was found." in trouble
+
+        def run(self):
+            pass
+
+    monkeypatch.setattr(grouping, "find", find)
+    monkeypatch.setattr(label_helper, "LabelWindow", Window)
+    monkeypatch.setattr(gui, "open_gui", lambda: None)
+    files, names_file = utils.image_files(folder), tmp_path / "names.csv"
+    proposals = Proposals({}, "cluster", 0.95, 0.0, str)
+    label_helper.type_labels(files, tmp_path / "a.csv", proposals, None, names_file, "abc", 5)
+    assert known == [{"characters": "abc", "length": 5}]
 
 
 @pytest.mark.usefixtures("display")
