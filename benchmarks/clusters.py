@@ -37,6 +37,7 @@ IMAGE_FOLDER: Path | None = None  # images whose file names are their labels; No
 LABEL_PATTERN = "(.+)"  # see split_data.py
 FORM = "simple"  # of the practice images
 COUNT = 1200  # of the practice images
+LETTERS: str | None = None  # what simple, ripple, noise and mixed write instead of their own
 SEED = 0  # of the practice images
 PART = "measure"  # "choose" and "measure" are one half of a folder each; "all" is both
 IGNORE_CASE = True  # letters of both cases are one, as on most websites
@@ -49,6 +50,9 @@ def main() -> None:
     utils.settings(globals(), sys.argv[1:])
     if WAY not in (*grouping.WAYS, "best"):
         raise ValueError(f"WAY={WAY}: it must be {', '.join(grouping.WAYS)} or best.")
+    if LETTERS:
+        forms.SERIF_LETTERS = forms.RIPPLE_LETTERS = LETTERS
+        forms.NOISE_LETTERS = forms.MIXED_LETTERS = LETTERS
     images, answers = load(IMAGE_FOLDER, LABEL_PATTERN, PART, FORM, COUNT, SEED)
     if IGNORE_CASE:
         answers = [answer.lower() for answer in answers]
