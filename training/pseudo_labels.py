@@ -33,6 +33,7 @@ LEAST_SURE = 0.1  # of the characters: who is sure of fewer would teach nonsense
 HELD_OUT = 0.1  # of the images without labels; by them a training without any label is judged
 FEW_LABELS = 50  # with fewer to train on, there are as many rounds as without any
 LABELLED_SHARE = 0.25  # of what a pupil sees, at least: what a person typed is worth more
+SETTLED = 0.01  # of the images: if a teacher reads no more of them anew, its pupil is the last
 EVEN_TURNS = 5  # in which a teacher's readings get close to even shares of the characters
 # How much too sure a network is that had none but its own readings to learn from.
 TEMPERATURE = 1.5
@@ -107,20 +108,25 @@ def self_train(
     ``images`` is (N, channels, height, width) uint8. The labelled images of ``data`` are learnt
     from in each round, too. If there are none, a tenth of the images is held out instead, and a
     pupil is compared with what its teacher reads there; then ValueError is raised if a teacher is
-    sure of next to nothing.
+    sure of next to nothing. There are fewer ``rounds`` where the readings do not change any more.
     """
     labelled, held_out, occurs = data.train, is_held_out(images), ""
     done: list[Round] = []
+    texts: list[str] = []  # what a teacher reads, sure or not
     for number in range(1, rounds + 1):
         logits = read(teacher, images, data.charset)  # (N, L or longer, classes)
         # A pupil may have unlearnt a character that was never read surely; the first teacher knew.
         occurs = occurs or limits.occurring(logits, data.charset, teacher.charset)
         # What it takes for another character, the pupil would, too, if nobody evened it out.
         logits += limits.even_odds(logits, data.charset, occurs, EVEN_TURNS)
+        before, readings = texts, all_readings(logits, images, data)
+        texts = readings.labels
+        changed = sum(text != old for text, old in zip(texts, before, strict=bool(before)))
+        settled = bool(before) and changed <= SETTLED * len(texts)
         pseudo, used, sure = sure_readings(logits, images, data)
         if not labelled.labels:
-            texts = all_readings(logits[held_out], images[held_out], data)
-            data, pseudo = data._replace(val=texts), pseudo.subset(~held_out[used])
+            data = data._replace(val=readings.subset(held_out))
+            pseudo = pseudo.subset(~held_out[used])
             if sure < LEAST_SURE or not pseudo.labels:
                 share = f"only {100 * sure:.0f} % of the characters are read surely"
                 raise ValueError(f"{share}. {HOPELESS}")
@@ -128,12 +134,16 @@ def self_train(
             f"Round {number} of {rounds}: the teacher is sure of {100 * sure:.0f} % of the "
             f"characters; {len(pseudo.labels)} of {len(images)} images without labels join"
         )
+        if settled:
+            print(f"Its teacher read all but {changed} images alike, so this round is the last.")
         times = repeats(len(labelled.labels), len(pseudo.labels))
         joined = data._replace(train=join([*[labelled] * times, pseudo]))
-        training = train(joined, 1.0 if number == rounds else SHORT)
+        training = train(joined, 1.0 if settled or number == rounds else SHORT)
         done.append(Round(len(pseudo.labels), logits[held_out], training))
         teacher = training.best_net() if labelled.labels else training.net
         calibrate(teacher, data)
+        if settled:
+            break
     return done
 
 

@@ -120,6 +120,24 @@ class Class:
         return Training(net, best, [{"epoch": 1}], len(data.train.labels), 0.001)
 
 
+@pytest.mark.parametrize(("changed", "shares"), [(0, [0.5, 1]), (1, [0.5, 1]), (2, [0.5, 0.5, 1])])
+def test_a_pupil_is_the_last_if_its_teacher_reads_at_most_one_image_in_a_hundred_anew(
+    changed, shares, monkeypatch, capsys
+):
+    teacher, pupils = opinionated_net("ab"), Class()
+    first = 9 * torch.nn.functional.one_hot(torch.randint(1, 3, (100, 2)), 3).float()
+    second = first.clone()
+    second[:changed, 0, 1:] = first[:changed, 0, 1:].flip(1)  # an a becomes a b, a b an a
+    readings = iter([first, second, second])
+    monkeypatch.setattr(pseudo_labels, "read", lambda *_: next(readings).clone())
+    images = random_images(100, teacher)
+    rounds = pseudo_labels.self_train(teacher, dataset(), images, 4, pupils.train)
+    assert pupils.shares == shares
+    assert len(rounds) == len(shares)
+    assert all(one.training.net.temperature == pseudo_labels.TEMPERATURE for one in rounds)
+    assert "this round is the last" in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_without_labels_every_tenth_image_is_for_comparing_only():
     teacher = opinionated_net("ab")
     images, pupils = random_images(60, teacher), Class()
