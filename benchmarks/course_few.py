@@ -165,13 +165,14 @@ def nonsense() -> None:
             readers = [Reader("practice", characters, 1, utils.image_files(folder))]
             read = [reader.read_all(images) for reader in [*readers, *map(reader_of, runs)]]
             sure = [100 * statistics.mean(one.confidence for one in some) for some in read]
-            axes.plot([0, 1, 3], sure, f"o{style}", color=colour, label=None if seed else label)
-            for some, when in zip(read, ("before", "1 round", "3 rounds"), strict=True):
+            last = len(runs[-1].metrics["trainings"])  # 3 rounds, or fewer if the readings settle
+            axes.plot([0, 1, last], sure, f"o{style}", color=colour, label=None if seed else label)
+            for some, when in zip(read, ("before", "1 round", f"{last} rounds"), strict=True):
                 print(f"{name}, seed {seed}, {when}: {described(some)}", flush=True)
             print(runs[-1].output.splitlines()[-2])
     axes.set(xlabel="rounds of teaching itself", ylabel="mean confidence (%)", ylim=(0, 102))
     axes.set_title("All of these readings are wrong; some grow surer all the same", fontsize=11)
-    axes.set_xticks([0, 1, 3])
+    axes.set_xticks(range(4))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", loc="lower right")
     course.save(figure, "nonsense.png")

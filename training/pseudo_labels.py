@@ -29,7 +29,7 @@ from training.runs import Training
 from utils import image_files
 
 UNKNOWN = -100  # target of a character that is not read surely: F.cross_entropy leaves it out
-LEAST_SURE = 0.1  # of the characters: who is sure of fewer would teach nonsense
+LEAST_SURE = 0.2  # of the characters: who is sure of fewer would teach nonsense
 HELD_OUT = 0.1  # of the images without labels; by them a training without any label is judged
 FEW_LABELS = 50  # with fewer to train on, there are as many rounds as without any
 LABELLED_SHARE = 0.25  # of what a pupil sees, at least: what a person typed is worth more
