@@ -112,7 +112,7 @@ def self_train(
     """
     labelled, held_out, occurs = data.train, is_held_out(images), ""
     done: list[Round] = []
-    texts: list[str] = []  # what a teacher reads, sure or not
+    texts: list[str] = []  # that the teacher reads, sure or not
     for number in range(1, rounds + 1):
         logits = read(teacher, images, data.charset)  # (N, L or longer, classes)
         # A pupil may have unlearnt a character that was never read surely; the first teacher knew.
@@ -121,7 +121,8 @@ def self_train(
         logits += limits.even_odds(logits, data.charset, occurs, EVEN_TURNS)
         before, readings = texts, all_readings(logits, images, data)
         texts = readings.labels
-        changed = sum(text != old for text, old in zip(texts, before, strict=bool(before)))
+        # The first teacher has none before it.
+        changed = sum(text != old for text, old in zip(texts, before, strict=False))
         settled = bool(before) and changed <= SETTLED * len(texts)
         pseudo, used, sure = sure_readings(logits, images, data)
         if not labelled.labels:
@@ -135,7 +136,10 @@ def self_train(
             f"characters; {len(pseudo.labels)} of {len(images)} images without labels join"
         )
         if settled:
-            print(f"Its teacher read all but {changed} images alike, so this round is the last.")
+            print(
+                f"It reads {changed} of these images differently from its own teacher, so this "
+                "round is the last."
+            )
         times = repeats(len(labelled.labels), len(pseudo.labels))
         joined = data._replace(train=join([*[labelled] * times, pseudo]))
         training = train(joined, 1.0 if settled or number == rounds else SHORT)
