@@ -1,6 +1,7 @@
 """What is learnt from images without labels, and by whom."""
 
 import copy
+import functools
 import math
 
 import numpy as np
@@ -139,6 +140,25 @@ def test_a_pupil_is_the_last_if_its_teacher_reads_at_most_one_image_in_a_hundred
     assert len(rounds) == len(shares)
     assert all(one.training.net.temperature == pseudo_labels.TEMPERATURE for one in rounds)
     assert said in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("sure", "refused"), [(19, True), (20, False)])
+def test_who_is_not_sure_of_a_fifth_of_the_characters_may_not_teach(sure, refused, monkeypatch):
+    """At a tenth, a site of which next to nothing was read passed, and was promised 20 %."""
+    logits = torch.zeros(100, 2, 3)
+    logits[:, :, 0] = -50  # never a blank
+    logits[: sure // 2, :, 1] = logits[50 : 50 + sure - sure // 2, :, 2] = 9
+    monkeypatch.setattr(pseudo_labels, "read", lambda *_: logits.clone())
+    images, pupils = random_images(100, opinionated_net("ab")), Class()
+    teach = functools.partial(
+        pseudo_labels.self_train, opinionated_net("ab"), dataset(), images, 1, pupils.train
+    )
+    if refused:
+        with pytest.raises(ValueError, match="only 19 % of the characters are read surely"):
+            teach()
+    else:
+        teach()
+    assert len(pupils.seen) == (not refused)
 
 
 def test_without_labels_every_tenth_image_is_for_comparing_only():
