@@ -1,6 +1,6 @@
 // Draws labelled captchas with generators of other people that npm installs, as they are by default.
 //
-//     npm install svg-captcha@1.4.0 ppfun-captcha@1.7.2 trek-captcha@0.4.0 captchapng2@1.0.3 @resvg/resvg-js@2.6.2
+//     npm install svg-captcha@1.4.0 ppfun-captcha@1.7.2 trek-captcha@0.4.0 captchapng2@1.0.3 node-captcha-generator@0.0.1 @resvg/resvg-js@2.6.2
 //     NODE_PATH=node_modules node benchmarks/generators/npm.js data/unseen 1000
 //
 // Into a folder each, <label>_<number>.png or .gif. See pypi.py.
@@ -23,6 +23,13 @@ const generators = {
   'captchapng2': () => { // the size and the four digits of its own example
     const text = String(Math.floor(Math.random() * 9000 + 1000))
     return [text, new (require('captchapng2'))(80, 30, text).getBuffer()]
+  },
+  'node-captcha-generator': async () => { // five digits of MNIST, the size of its own example
+    const Captcha = require('node-captcha-generator')
+    const one = new Captcha({ length: 5, size: { width: 450, height: 200 } })
+    const data = await new Promise((resolve, reject) =>
+      one.toBase64((error, text) => error ? reject(error) : resolve(text)))
+    return [one.value, Buffer.from(data.split(',').pop(), 'base64')]
   },
   'trek-captcha': async () => { // a GIF
     const { token, buffer } = await require('trek-captcha')()

@@ -1,7 +1,8 @@
 """Draw labelled captchas with generators of other people that pip installs, as they are by default.
 
     pip install captcha==0.7.1 easy-captcha-python==1.0.0 wheezy.captcha==3.2.2 \\
-        multicolorcaptcha==1.2.0 Django==5.2.19 django-simple-captcha==0.7.0 claptcha==0.3.3
+        multicolorcaptcha==1.2.0 Django==5.2.19 django-simple-captcha==0.7.0 claptcha==0.3.3 \\
+        captchagen==0.1.0
     python benchmarks/generators/pypi.py data/unseen 1000
     python benchmarks/generators/pypi.py data/unseen 1000 captcha wheezy.captcha
 
@@ -16,8 +17,10 @@ before it was measured, and nothing should be.
 import io
 import itertools
 import random
+import shutil
 import string
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -60,6 +63,26 @@ def easy_captcha() -> Drawn:
         one, stream = SpecCaptcha(), io.BytesIO()
         one.out(stream)
         yield one.text(), stream.getvalue()
+
+
+def captchagen() -> Drawn:
+    """Four to six characters, turned, coloured and with noise, in three fonts of fonts-dejavu-core."""
+    from CaptchaGen.CaptchaGen import CaptchaConfig, CaptchaGenerator
+
+    with tempfile.TemporaryDirectory() as fonts:
+        for name in (
+            "DejaVuSans",
+            "DejaVuSerif-Bold",
+            "DejaVuSansMono",
+        ):
+            shutil.copy(f"/usr/share/fonts/truetype/dejavu/{name}.ttf", fonts)
+        look = CaptchaConfig(rotate=True, noise=True, random_color=True)
+        generator = CaptchaGenerator(fonts, look)
+        while True:
+            image, label = generator.generate()
+            stream = io.BytesIO()
+            image.convert("RGB").save(stream, "PNG")
+            yield label, stream.getvalue()
 
 
 def claptcha() -> Drawn:
@@ -133,6 +156,7 @@ def free_mono(style: str = "") -> str:
 # What draws, and the suffix of its files
 GENERATORS: dict[str, tuple[Callable[[], Drawn], str]] = {
     "captcha": (captcha, "png"),
+    "captchagen": (captchagen, "png"),
     "easy-captcha-python": (easy_captcha, "png"),
     "claptcha": (claptcha, "png"),
     "django-simple-captcha": (django_simple_captcha, "png"),
