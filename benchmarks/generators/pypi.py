@@ -66,15 +66,11 @@ def easy_captcha() -> Drawn:
 
 
 def captchagen() -> Drawn:
-    """Four to six characters, turned, coloured and with noise, in three fonts of fonts-dejavu-core."""
+    """Four to six characters, turned, coloured, with noise; fonts of Debian's fonts-dejavu-core."""
     from CaptchaGen.CaptchaGen import CaptchaConfig, CaptchaGenerator
 
     with tempfile.TemporaryDirectory() as fonts:
-        for name in (
-            "DejaVuSans",
-            "DejaVuSerif-Bold",
-            "DejaVuSansMono",
-        ):
+        for name in ("DejaVuSans", "DejaVuSerif-Bold", "DejaVuSansMono"):
             shutil.copy(f"/usr/share/fonts/truetype/dejavu/{name}.ttf", fonts)
         look = CaptchaConfig(rotate=True, noise=True, random_color=True)
         generator = CaptchaGenerator(fonts, look)
